@@ -297,6 +297,11 @@ class Consumer:
 
     def commit(self, offsets: list[TopicPartition], asynchronous: bool = True) -> None:
         def effect() -> None:
+            member = self._member
+            if member is not None:
+                self._group.look(self._broker.partitions_of(self._topic))
+                if member.expelled or member.cut_off_until > self._world.now:
+                    return  # the coordinator does not know it, or does not hear it
             if self._broker.is_up:
                 for p in offsets:
                     self._broker.on_commit(p.topic, p.partition, p.offset)

@@ -48,8 +48,6 @@ KINDS = ("kill", "kill", "request", "request", "freeze", "log refuses", "log for
 CALLS = 150
 STEP_S = 0.2
 TRAINING_S = 0.5
-DIFFERENT = {78: "degradation_detected.v1"}
-"""Seeds among the first 100 whose story differs, and how that story goes on where it does: docs/reliability.md."""
 NAMED = ("type", "name", "version", "digest", "alias", "run_id", "trigger", "experiment_id", "verdict", "winner")
 """What two stories are compared by: all but times, reasons and figures."""
 

@@ -2,8 +2,9 @@
 
 What the network may do to a request: lose it, lose the answer to it, or deliver it late, even after its sender is dead
 and others have written. What the server may do: be away, load, be read-only or out of memory, come back without its
-last second, or empty. A connection does what `core.log.redis_streams` does: it reads once more after a lost answer, and
-resolves a lost append by reading back.
+last second (and without the requests that were on their way to it: its connections are gone), or empty. A connection
+does what `core.log.redis_streams` does: it reads once more after a lost answer, and resolves a lost append by reading
+back.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ class Server:
     begun: int = 0
     """How many of the first writes are never lost with a tail: a log that loses all is an emptied one."""
     lost_tail: int = 0
+    starts: int = 0
+    """How often it came back: what was sent to it before does not arrive any more."""
     emptied: int = 0
     _done: list[tuple[float, Callable[[MemoryLog], object]]] = field(default_factory=list)
     backup: MemoryLog | None = None
@@ -85,6 +88,7 @@ class Server:
             for _, act in kept:
                 act(self.log)
             self.lost_tail += 1
+        self.starts += 1
         return lost
 
     def empty(self) -> None:
@@ -137,7 +141,8 @@ class Connection:
             if trouble.how == "lose_answer":
                 _ignored(carried_out)
             elif trouble.how == "late" and is_write:
-                self._world.later(trouble.seconds, lambda: _ignored(carried_out))
+                starts = server.starts
+                self._world.later(trouble.seconds, lambda: _ignored(carried_out) if server.starts == starts else None)
             raise Lost(f"event log server sim: timed out ({name})")
 
         return self._world.call(f"log {name}", effect)
@@ -222,12 +227,14 @@ class _Sent:
         how = trouble.how if trouble is not None else ""
         if trouble is not None:
             self._world.note(f"    {how} append")
-        self._is_answered = how == ""
+        self._is_answered, self._starts = how == "", server.starts
         if how != "lose_request":
             delay = trouble.seconds if trouble is not None and how == "late" else 0.0
             self._world.later(delay + self._world.random.random() * 0.002, self._arrive)
 
     def _arrive(self) -> None:
+        if self._server.starts != self._starts:
+            return
         outcomes = [self._carry_out(partition, sealed) for partition, sealed in self._appends]
         if any(isinstance(each, Lost) for each in outcomes):
             return

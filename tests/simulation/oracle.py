@@ -76,7 +76,7 @@ def judged(stage: Stage, log: EventLog, undisturbed: list[Held] | None) -> list[
             wrong += _once(stage, log, partition, entries)
             wrong += _published(stage, log, partition)
         wrong += _same_bits(log, partitions)
-        if stage.scenario.responders and not any(stage.happened[name] for name in NOT_COMPARED):
+        if stage.scenario.responders and not any(stage.happened[name] for name in NOT_COMPARED if name != "expired"):
             is_exact = {fault.kind for fault in stage.struck} <= set(responding.HARMLESS)
             is_damaged = bool(stage.server.lost_tail)
             wrong += responding.judged(log, partitions, stage.receiver, is_exact=is_exact, is_damaged=is_damaged)
@@ -103,10 +103,14 @@ def _chain(log: EventLog, partition: int) -> list[str]:
 def _once(stage: Stage, log: EventLog, partition: int, entries: list[Any]) -> list[str]:
     taken, payments = _taken(log, partition)
     generations: dict[tuple[str, str], list[int]] = {}
+    begins: dict[tuple[str, int], int] = {}
     skipped: list[MessagesSkipped] = []
     for entry in entries:
         if isinstance(entry.event, SourceGenerationStarted):
-            generations.setdefault((entry.event.topic, entry.event.topic_id), []).append(entry.event.generation)
+            topic, number = entry.event.topic, entry.event.generation
+            generations.setdefault((topic, entry.event.topic_id), []).append(number)
+            if stage.server.emptied and entry.event.starts:  # Kafka held nothing older when the log was begun anew
+                begins[topic, number] = entry.event.starts[partition]
         if isinstance(entry.event, MessagesSkipped):
             skipped.append(entry.event)
     wrong: list[str] = []
@@ -117,7 +121,8 @@ def _once(stage: Stage, log: EventLog, partition: int, entries: list[Any]) -> li
             continue
         places = [(role, Position(n, sent.offset + 1)) for n in generations.get((role, identity), [-1])]
         expected.update(places)
-        if not any(taken[place] or _is_skipped(sent, place[1], skipped) for place in places):
+        is_older = any(sent.offset < begins.get((role, at.generation), 0) for _, at in places)
+        if not is_older and not any(taken[place] or _is_skipped(sent, place[1], skipped) for place in places):
             wrong.append(f"lost: partition {partition}, {role} {places[-1][1]}")
         elif any(taken[place] > 1 for place in places):
             wrong.append(f"twice: partition {partition}, {role} {places[-1][1]}")
