@@ -197,6 +197,18 @@ def braces(name: str) -> list[str]:
     return [match[1] + part + match[3] for part in match[2].split(",")] if match else [name]
 
 
+@pytest.mark.parametrize(("page", "rows"), [("docs/security.md", 45), ("docs/reliability.md", 15)])
+def test_attacks_and_faults_name_tests_that_exist(page: str, rows: int) -> None:
+    """Every numbered row names one test at least, as FILE::FUNCTION, and each is there."""
+    found = re.findall(r"^\| (\d+) \|.*\| ([^|]+) \|$", read(page), re.M)
+    assert [int(number) for number, _ in found] == list(range(1, len(found) + 1)) and len(found) >= rows
+    for number, cell in found:
+        tests = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", cell)
+        assert tests and len(tests) == cell.count("`") // 2, f"row {number}: {cell}"
+        for path, name in tests:
+            assert f"\ndef {name}(" in read(path), f"row {number}: {path}::{name}"
+
+
 def test_relative_links_lead_somewhere() -> None:
     """Links between the project's documents point at files that exist."""
     for page in [
