@@ -290,6 +290,8 @@ class Stage:
         return ArchivedLog(self.server.log, Archive(self.store)) if self.scenario.archives else self.server.log
 
     def _start_worker(self, number: int) -> None:
+        if self._has_begun():
+            self.new_log = ""  # what somebody said of one loss is not said of the next
         if not self.is_stopping:
             process = self.world.start(f"worker-{number}", partial(self._work, number))
             self.processes[number] = process
