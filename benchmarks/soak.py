@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -36,6 +37,7 @@ from benchmarks.running import answer_of, print_figures, wait_for
 from benchmarks.soak_figures import slices, slopes, table
 from benchmarks.soak_house import PARTITIONS, STALLED_S, WORKERS, House, Watch, size_of
 from console import wiring
+from core import control_stream
 from core.events import START
 from core.log.archive.archive import open_archive
 from core.settings import Settings
@@ -176,13 +178,7 @@ def _counted(settings: Settings) -> dict[str, int]:
 def _control_events(settings: Settings) -> dict[str, int]:
     """Events of the control stream by type."""
     with closing(wiring.open_log(settings)) as log:
-        names: dict[str, int] = {}
-        place = 0
-        while entries := log.read_control(place):
-            for position, payload in entries:
-                name = msgspec.json.decode(payload, type=_Typed).type
-                names[name] = names.get(name, 0) + 1
-                place = position
+        names = Counter(msgspec.json.decode(entry.payload, type=_Typed).type for entry in control_stream.history(log))
         return dict(sorted(names.items()))
 
 
