@@ -61,11 +61,12 @@ class Row(msgspec.Struct):
 
 
 class Record(msgspec.Struct):
-    """All figures. sources: SHA-256 of what they depend on; schedules: those of the seeds from 0 on; struck: faults by
-    kind, in the schedules; found: how many schedules it took to find a mutation.
+    """All figures. sources: SHA-256 of what they depend on; schedules: those of the seeds from `first` on; struck:
+    faults by kind, in the schedules; found: how many schedules it took to find a mutation.
     """
 
     sources: str
+    first: int
     schedules: Row
     crashes: Row
     loops: Row
@@ -78,10 +79,12 @@ def measured(jobs: int) -> Record:
     """Run what is not recorded yet, on so many processes. What is known so far is kept after each part."""
     record, sources = recorded(), _sources()
     if record.sources != sources:
-        record = Record(sources, Row(), Row(), Row(), Row(), {}, {})
+        record = Record(sources, 0, Row(), Row(), Row(), Row(), {}, {})
     struck = Counter(record.struck)
     with ProcessPoolExecutor(jobs) as pool:
-        parts = [pool.submit(_schedules, first) for first in range(record.schedules.times, SCHEDULES, _CHUNK)]
+        parts = [
+            pool.submit(_schedules, first) for first in range(record.first + record.schedules.times, SCHEDULES, _CHUNK)
+        ]
         loops = None if record.loops.times else pool.submit(_loops)
         small = () if record.crashes.times else ((1, False), (2, False), (1, True))
         crashes = [pool.submit(_crashes, *how) for how in small]
@@ -160,7 +163,8 @@ def markdown() -> str:
     found = recorded()
     rows = ["| simulated | times | lost | twice | different bits | wrong otherwise |", "|---|---|---|---|---|---|"]
     words = {
-        f"schedules of workers, archiver and responders, seeds 0 to {found.schedules.times - 1:,}"
+        f"schedules of workers, archiver and responders, seeds {found.first} to"
+        f" {found.first + found.schedules.times - 1:,}"
         f" ({found.schedules.payments:,} payments)": found.schedules,
         "a worker or the archiver killed, at every call of a small run, before and after": found.crashes,
         f"schedules of two adaptive loops on one control stream, seeds 0 to {found.loops.times - 1}": found.loops,
