@@ -96,6 +96,7 @@ class House:
         self.cpu_s: dict[str, float] = {}
         self.archiver_memory = 0
         self.hot_bytes = 0
+        self.blobs = 0
         self.decided = 0
         self.samples: list[Sample] = []
 
@@ -126,6 +127,8 @@ class House:
         now = time.monotonic()
         if now - self._disk_at > 5.0:
             self._disk, self._disk_at = self._disk_now(), now
+            blobs = list(self._redis.scan_iter(f"{self.settings.log_prefix}:blob:*", count=1_000))
+            self.blobs = sum(int(self._redis.strlen(key)) for key in blobs)
         counts = [sum(bucket) for bucket in zip(*(each["latency_counts"] for each in stats), strict=True)]
         cpu_s = sum(each["cpu_s"] for each in stats)
         sample = Sample(now - self._began, self.decided, self._memory_now(), self._disk, counts, cpu_s)
@@ -193,7 +196,9 @@ class House:
             "benchmark": _status(os.getpid(), "VmRSS"),
             "kafka": _status(self.kafka.pid, "VmRSS"),
             "valkey": _status(self.valkey.pid, "VmRSS"),
-            "valkey dataset": self.hot_bytes,
+            "valkey data": self.hot_bytes,
+            "valkey blobs": self.blobs,
+            "valkey streams": self.hot_bytes - self.blobs,
             "archiver": self.archiver_memory,
         }
         return found
