@@ -62,6 +62,7 @@ KINDS: dict[type[events.ControlEvent], Kind] = {
     events.LogTrimmed: Kind(_ARCHIVER),
     events.AccountsErased: Kind(_ADMIN),
     events.SealedValuesOpened: Kind(_by("analyst", "admin")),
+    events.ValuesUnmasked: Kind(_AUTHOR),
     events.ReferencePublished: Kind(_REFERENCE),
     events.SourceQuarantined: Kind(_REFERENCE),
     # models and experiments

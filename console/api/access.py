@@ -15,6 +15,8 @@ PUBLIC: frozenset[Role] = frozenset()
 ANYBODY = frozenset(ROLES)
 _READERS: frozenset[Role] = frozenset(["viewer", "analyst", "rule_author", "publisher", "auditor", "admin"])
 _PROOF: frozenset[Role] = frozenset(["analyst", "publisher", "auditor", "admin"])
+_UNMASKED: frozenset[Role] = frozenset(["submitter", "analyst", "auditor", "admin"])
+"""Roles that see whom a payment is about; for others it is masked (`console.api.masking`)."""
 _PAYERS: frozenset[Role] = frozenset(["submitter", "admin"])
 _JUDGES: frozenset[Role] = frozenset(["analyst"])
 _AUTHORS: frozenset[Role] = frozenset(["rule_author", "publisher"])
@@ -43,7 +45,8 @@ ROUTES: dict[str, frozenset[Role]] = {
     "GET /v1/decisions/{id}": _READERS | {"submitter"},
     "GET /v1/decisions/{id}/replay": _PROOF,
     "GET /v1/decisions/{id}/audit": _PROOF,
-    "GET /v1/decisions/{id}/proof": _PROOF,
+    "GET /v1/decisions/{id}/proof": _PROOF & _UNMASKED,
+    "POST /v1/decisions/{id}/unmask": _AUTHORS,
     "POST /v1/decisions/{id}/whatif": _PROOF,
     # read models
     "GET /v1/live": _READERS,
@@ -125,6 +128,11 @@ def permitted(roles: Iterable[Role], route: str) -> bool:
     return not ROUTES[route].isdisjoint(roles)
 
 
+def sees_personal_data(roles: Iterable[Role]) -> bool:
+    """Whether answers to somebody with these roles show accounts, devices, cards, addresses and personal attributes."""
+    return not _UNMASKED.isdisjoint(roles)
+
+
 def check_table(routes: Iterable[str]) -> None:
     """Raise ValueError unless the table names exactly these routes."""
     found = set(routes)
@@ -138,4 +146,6 @@ def matrix() -> str:
     for route, allowed in ROUTES.items():
         marks = ["public" if allowed is PUBLIC else "✔" if role in allowed else "" for role in ROLES]
         rows.append(f"| `{route}` | {' | '.join(marks)} |")
+    seen = ["shown" if role in _UNMASKED else "masked" for role in ROLES]
+    rows.append(f"| personal data in answers | {' | '.join(seen)} |")
     return "\n".join(rows) + "\n"

@@ -65,6 +65,16 @@ class DecisionDetail(msgspec.Struct, frozen=True):
     reasons: Reasons | None
 
 
+class Unmasked(msgspec.Struct, frozen=True):
+    """A payment as logged, shown to somebody for whom it is masked. position: of the record of it, in the control
+    stream.
+    """
+
+    place: str
+    position: int
+    transaction: dict[str, Any]
+
+
 class ReplayResult(msgspec.Struct, frozen=True):
     """A decision made again by today's live path. why: why it can't be made again here."""
 
@@ -78,12 +88,15 @@ class ReplayResult(msgspec.Struct, frozen=True):
 
 
 class Me(msgspec.Struct, frozen=True):
-    """Who is asking. has_password: whether they could log in with one."""
+    """Who is asking. has_password: whether they could log in with one. masked: whether personal data is masked for them
+    (docs/privacy.md).
+    """
 
     name: str
     roles: tuple[str, ...]
     via: str
     has_password: bool
+    masked: bool
     routes: list[str]
 
 

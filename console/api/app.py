@@ -13,7 +13,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import BeforeMessageSendHookHandler, ControllerRouterHandler, Message, Scope
 
-from console.api import access, auth, description, metrics, problems
+from console.api import access, auth, description, masking, metrics, problems
 from console.api.desk import Desk
 from console.api.hub import Hub
 from console.api.inspecting import Inspector
@@ -98,7 +98,7 @@ def build(desk: Desk, users: UserFile) -> Litestar:
     app = Litestar(
         HANDLERS,
         request_class=JSONRequest,
-        middleware=[metrics.middleware(counted), auth.middleware(gate)],
+        middleware=[metrics.middleware(counted), auth.middleware(gate), masking.middleware(desk)],
         exception_handlers={Exception: problems.on_error},
         request_max_body_size=BODY_BYTES_MAX,
         lifespan=[running],

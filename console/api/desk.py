@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import msgspec
 import structlog
@@ -30,9 +30,10 @@ from console import profiles, wiring
 from console.anchoring.proving import anchor_in
 from console.anchoring.settings import anchor_settings
 from console.api import overview
-from console.api.answers import DecisionDetail, DecisionPage, DecisionRow, ReplayResult, detail_of, row_of
+from console.api.answers import DecisionDetail, DecisionPage, DecisionRow, ReplayResult, Unmasked, detail_of, row_of
 from console.api.cursors import DecisionCursor, decode, encode
 from console.api.index import Hit, Query
+from console.api.personal import Classes, personal_fields
 from console.api.problems import ProblemError, not_found
 from console.api.tail import Decided
 from console.api.views import Views
@@ -42,7 +43,7 @@ from core.context import Resolver
 from core.control import ControlState
 from core.control_stream import ControlEntry, ControlStream
 from core.errors import Conflict, Corrupt, SentinelError, Unavailable
-from core.events import AccountEvent, Position, TransactionScored
+from core.events import AccountEvent, Position, TransactionScored, ValuesUnmasked
 from core.identity import required
 from core.log.base import EventLog, Stream
 from core.log.paging import entries
@@ -50,6 +51,7 @@ from core.replay import Timeline
 from core.settings import Settings
 from ingest import attesting
 from ingest.protecting import Protection
+from learners.governance.control_events import Act
 from projections.audit.lookup import Payment
 from projections.audit.proof import NotAnchored, prove
 from projections.audit.reasons import AlertReader
@@ -105,6 +107,7 @@ class Desk:
         self._following = threading.Thread(target=self._follow, name="views", daemon=True)
         self._on_caught_up = on_caught_up
         self._explaining = threading.Lock()
+        self._classes: tuple[int, Classes] | None = None
         self._reader: tuple[int, AlertReader] | None = None
         self._logger = structlog.get_logger()
 
@@ -267,7 +270,7 @@ class Desk:
         if not rows:
             raise not_found(f"decision {name}", "check the ID; it may also be a place such as p07:1-533")
         if len(rows) > 1:
-            places = ", ".join(f"{row.place} (account {row.account_id})" for row in rows)
+            places = ", ".join(row.place for row in rows)
             raise ProblemError(
                 409, f"{len(rows)} payments have the ID {name}: {places}", reason="ambiguous", remedy="ask by place"
             )
@@ -351,6 +354,41 @@ class Desk:
                 reasons = self._alert_reader().reasons(place.partition, place.position)
         alert = None if a is None else decode_alert(a)
         return detail_of(str(place), decode_transaction(t), decode_score(s), alert, reasons)
+
+    def payment(self, name: str) -> dict[str, Any] | None:
+        """A decided payment as logged; None if there is not exactly one of this name."""
+        try:
+            place = self.find(name).place
+        except ProblemError:
+            return None
+        content = self.log.get(place.partition, "transactions", place.position)
+        return None if content is None else cast(dict[str, Any], msgspec.to_builtins(decode_transaction(content)))
+
+    def classes(self) -> Classes:
+        """What the programs in force say of personal data."""
+        state = self.control
+        if self._classes is None or self._classes[0] != state.position:
+            programs = self._resolver.context(state, self._resolver.unavailable(state)).programs
+            fields = [each for program in programs for each in program.plan.program.fields.items()]
+            personal = {name: field for name, field in fields if field.personal != "none"}
+            secret = {field.attribute for field in personal.values()} | set(self.settings.sealed_attributes)
+            shown = frozenset(field.attribute for _, field in fields) - secret
+            self._classes = state.position, Classes(shown, frozenset(personal))
+        return self._classes[1]
+
+    def unmask(self, name: str, act: Act) -> Unmasked:
+        """A payment as logged, once the control stream says who saw what of it. Raises BadInput if the
+        roster does not allow it.
+        """
+        place = self.find(name).place
+        content = self.log.get(place.partition, "transactions", place.position)
+        if content is None:
+            raise not_found(f"decision {name}")
+        payment = msgspec.to_builtins(decode_transaction(content))
+        fields = personal_fields(payment, self.classes())
+        event = ValuesUnmasked(**act.fields, place=str(place), fields=tuple(fields))
+        done = control_stream.append(self.log, lambda known: [event])
+        return Unmasked(str(place), done.position, payment)
 
     def case(self, name: str, as_of: str | None) -> bytes:
         """One case, with its alerts in words. Raises ProblemError if there is none."""

@@ -50,6 +50,7 @@ from core.events.control import (
     SegmentArchived,
     SourceGenerationStarted,
     SourceQuarantined,
+    ValuesUnmasked,
 )
 from core.events.experiments import Arm, ExperimentConcluded, ExperimentRamped, ExperimentStarted, ExperimentStopped
 from core.events.feedback import (
@@ -219,5 +220,6 @@ __all__ = [
     "TransactionReceived",
     "TransactionRejected",
     "TransactionScored",
+    "ValuesUnmasked",
     "Verdict",
 ]

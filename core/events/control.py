@@ -231,6 +231,13 @@ class SealedValuesOpened(ControlEvent, tag="sealed_values_opened.v1", tag_field=
     fields: tuple[str, ...]
 
 
+class ValuesUnmasked(ControlEvent, tag="values_unmasked.v1", tag_field="type", frozen=True, kw_only=True):
+    """Somebody for whom personal data is masked was shown these fields of the payment at this place of the log."""
+
+    place: str
+    fields: tuple[str, ...]
+
+
 class LogTrimmed(ControlEvent, tag="log_trimmed.v1", tag_field="type", frozen=True, kw_only=True):
     """The partition's entries up to this seal were removed from the hot log."""
 
@@ -293,4 +300,5 @@ Control = (
     | LogTrimmed
     | AccountsErased
     | SealedValuesOpened
+    | ValuesUnmasked
 )

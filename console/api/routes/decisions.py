@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from litestar import Response, get
+from litestar import Response, get, post
 from litestar.di import NamedDependency, Provide
-from litestar.params import FromQuery, QueryParameter
+from litestar.params import FromQuery, JSONBody, QueryParameter
 from msgspec.structs import replace
 
 from console.api import summary
-from console.api.answers import DecisionDetail, DecisionPage, ReplayResult
+from console.api.answers import DecisionDetail, DecisionPage, ReplayResult, Unmasked
 from console.api.index import Query, check_query
 from console.api.requests import Asked, AsOf, Cursor, Limit, Name, Text, Time, desk, json, time_of, unchanging
+from console.api.routes.acting import Why, act_of
 from core.events import Decision, Severity
 
 Level = Annotated[
@@ -132,4 +133,12 @@ async def proof(request: Asked, id: Name, as_of: AsOf = None, level: Level = 2) 
     return json(content, headers={"content-disposition": f'attachment; filename="{name}"'})
 
 
-HANDLERS = [search, summarise, show, replay, audit, proof]
+@post("/v1/decisions/{id:str}/unmask", tags=["decisions"], summary="Show a masked payment", status_code=200)
+async def unmask(request: Asked, id: Name, data: JSONBody[Why]) -> Response[Unmasked]:
+    """The payment as logged, to somebody for whom personal data is masked. Who saw what of which payment, when and why
+    is recorded before it is shown.
+    """
+    return json(await desk(request).run(desk(request).unmask, id, act_of(request, data.reason)))
+
+
+HANDLERS = [search, summarise, show, replay, audit, proof, unmask]

@@ -10,7 +10,7 @@ from litestar import Response, get, post
 from litestar.datastructures import Cookie
 from litestar.params import JSONBody
 
-from console.api.access import PUBLIC, ROUTES, permitted
+from console.api.access import PUBLIC, ROUTES, permitted, sees_personal_data
 from console.api.answers import Me, Readiness
 from console.api.auth import COOKIE, SESSION_S, Gate, Principal, address_of, check_origin, token_of
 from console.api.cursors import SequenceCursor, decode, encode
@@ -129,7 +129,9 @@ async def me(request: Asked) -> Response[Me]:
     who = request.user
     routes = [route for route, roles in ROUTES.items() if roles is PUBLIC or permitted(who.roles, route)]
     gate: Gate = request.app.state.gate
-    return json(Me(who.name, who.roles, who.via, gate.has_password(who.name), routes))
+    return json(
+        Me(who.name, who.roles, who.via, gate.has_password(who.name), not sees_personal_data(who.roles), routes)
+    )
 
 
 @post("/v1/me/password", tags=["system"], summary="Choose a password", status_code=204)

@@ -62,6 +62,7 @@ from core.events import (
     SealedValuesOpened,
     SourceGenerationStarted,
     SourceQuarantined,
+    ValuesUnmasked,
 )
 from core.features import packing, spec
 from core.identity import FIXED
@@ -404,6 +405,7 @@ def _narrated(b: Builder) -> None:
         ResponsesChanged(**act, enabled=False, actions=("block_account",)),
         AccountsErased(**act, accounts=("tk:a1",), searched={"log": 4096}, found={"log": 0}),
         SealedValuesOpened(**act, account="tk:a1", place="p00:1-1", fields=("attributes.email",)),
+        ValuesUnmasked(**act, place="p00:1-1", fields=("account_id", "ip")),
         SourceQuarantined(**act, source="customer", name="ann", hour_start=BEGIN_MS // HOUR_MS * HOUR_MS + 9 * HOUR_MS),
     )
     control = control_stream.ControlStream()

@@ -553,6 +553,11 @@ GOLDEN: list[tuple[Any, bytes]] = [
         b'account":"acct_3_ab","place":"p03:1-5","fields":["email"]}',
     ),
     (
+        events.ValuesUnmasked(place="p03:1-5", fields=("account_id", "ip"), **SYSTEM),
+        b'{"type":"values_unmasked.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1","'
+        b'place":"p03:1-5","fields":["account_id","ip"]}',
+    ),
+    (
         events.LogTrimmed(partition=3, up_to_sequence=9, **SYSTEM),
         b'{"type":"log_trimmed.v1","occurred_at":1524000000000,"actor":"ann","reason":"why","causation_id":"c-1","'
         b'partition":3,"up_to_sequence":9}',

@@ -1,9 +1,9 @@
 // Can I prove it? What the log says of a decision's making, and the button that makes it again.
 import { html, useState } from "/vendor/preact.js";
-import { get, save, useData } from "./api.js";
+import { can, get, post, save, useData } from "./api.js";
 import * as f from "./format.js";
 import { href } from "./router.js";
-import { Fault, Id, Pairs, Time } from "./widgets.js";
+import { Ask, Fault, Id, Pairs, Time } from "./widgets.js";
 
 /** A control change in words: who, when, why. */
 const said = (change) => (change ? html`${change.actor} <${Time} at=${change.occurred_at} form="minute" /> <span class="soft">${change.reason}</span>` : html`<span class="soft">never changed</span>`);
@@ -31,6 +31,17 @@ export function Proof({ story }) {
     ...Object.entries(model || {}).filter(([, value]) => value && typeof value === "object" && "actor" in value).map(([name, value]) => [f.words(name), said(value)]),
     ...Object.entries(story.policy || {}).filter(([, value]) => value && typeof value === "object" && "actor" in value).map(([name, value]) => [f.words(name), said(value)]),
   ]} />`;
+}
+
+/** Shows a payment whose values are masked for whoever asks; who saw it, and why, is recorded. */
+export function Unmask({ place }) {
+  const [asking, setAsking] = useState(false);
+  const [shown, setShown] = useState(null);
+  if (!can("POST /v1/decisions/{id}/unmask")) return null;
+  const run = async (reason) => setShown((await post(`/v1/decisions/${encodeURIComponent(place)}/unmask`, { reason })).transaction);
+  return html`<div><button onClick=${() => setAsking(true)} title="Shows this payment's account, device, card and attributes; who saw them is recorded">Unmask</button>
+    ${asking && html`<${Ask} title="Unmask this payment" label="Why (recorded)" action="Unmask" onClose=${() => setAsking(false)} onDone=${run} />`}
+    ${shown && html`<${Pairs} rows=${Object.entries({ ...shown, ...shown.attributes }).filter(([name, value]) => name !== "attributes" && value !== "").map(([name, value]) => [f.words(name), html`<span class="mono">${String(value)}</span>`])} />`}</div>`;
 }
 
 export function Replay({ place }) {

@@ -11,7 +11,7 @@ import { go, href, setParams } from "../lib/router.js";
 import { asOf, fail, now, stored } from "../lib/state.js";
 import { Timeline, usual } from "../lib/timeline.js";
 import { Badge, Choice, Decision, Empty, Fault, Id, Key, Loaded, Money, Pairs, Severity, Skeleton, Time } from "../lib/widgets.js";
-import { Proof, Replay } from "../lib/proof.js";
+import { Proof, Replay, Unmask } from "../lib/proof.js";
 import { atRisk, Clock } from "./queue.js";
 
 const TABS = [["features", "Against normal"], ["model", "Model"], ["history", "History and notes"], ["raw", "Raw"], ["audit", "Audit"]];
@@ -229,5 +229,5 @@ function History({ row, story }) {
 }
 
 export const Raw = ({ story }) => html`<div class="two even"><div><h3>Payment as logged</h3><pre class="raw" tabindex="0">${JSON.stringify(story.raw, null, 1)}</pre></div><div><h3>Score${story.alert ? " and alert" : ""}</h3><pre class="raw" tabindex="0">${JSON.stringify({ score: story.score, alert: story.alert }, null, 1)}</pre></div></div>`;
-export const Audit = ({ story, place }) => html`<div class="stack"><${Proof} story=${story} /><${Replay} place=${place} /></div>`;
+export const Audit = ({ story, place }) => html`<div class="stack"><${Proof} story=${story} /><${Replay} place=${place} /><${Unmask} place=${place} /></div>`;
 export { tellEvent };
