@@ -159,7 +159,7 @@ def recorded() -> Record:
 
 
 def markdown() -> str:
-    """The table of schedules and faults."""
+    """The table of schedules, and how often each fault struck."""
     found = recorded()
     rows = ["| simulated | times | lost | twice | different bits | wrong otherwise |", "|---|---|---|---|---|---|"]
     words = {
@@ -172,7 +172,11 @@ def markdown() -> str:
     }
     for what, row in words.items():
         rows.append(f"| {what} | {row.times:,} | {row.lost} | {row.twice} | {row.different} | {row.other} |")
-    rows += [f"| of the faults in the first row: {faults.KINDS[k]} | {n:,} | | | | |" for k, n in found.struck.items()]
+    kinds = "; ".join(f"{faults.KINDS[kind]} ({count:,})" for kind, count in found.struck.items())
+    rows += [
+        "",
+        f"Faults that struck in the schedules of the first row, {sum(found.struck.values()):,} in all: {kinds}.",
+    ]
     return "\n".join(rows) + "\n"
 
 

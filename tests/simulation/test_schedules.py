@@ -17,6 +17,7 @@ from tests.simulation.faults import KINDS, Fault
 from tests.simulation.mutations import MUTATIONS, found_after
 
 SCHEDULES = int(os.environ.get("SENTINEL_SCHEDULES", "300"))
+RESPONDERS = (1268, 1270, 1542)
 ROOT = Path(__file__).resolve().parents[2]
 SOON = (
     "an append of unknown outcome counts as done",
@@ -44,6 +45,14 @@ def test_whatever_strikes_everything_is_decided_once_and_to_the_same_bits() -> N
         struck.update(fault.kind for fault in outcome.struck)
     if SCHEDULES >= 300:
         assert struck == set(KINDS)
+
+
+def test_what_kafka_deleted_or_lost_holds_up_no_responder_and_takes_no_effect_away() -> None:
+    """Schedules in which an outcome, a fence or an effect was waited for in vain, or counted without having been."""
+    for seed in RESPONDERS:
+        outcome = runs.run(seed)
+        assert not outcome.wrong, said(outcome)
+        assert {"expired", "produce"} & {fault.kind for fault in outcome.struck}
 
 
 def test_a_worker_killed_at_any_call_leaves_the_log_of_an_undisturbed_run() -> None:

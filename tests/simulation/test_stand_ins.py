@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import inspect
 import os
 from collections.abc import Callable
@@ -10,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition
 
 import core.files
+from core.errors import BadInput, Unavailable
 from core.log.archive.store import Store
 from core.log.base import EventLog, PendingAppend
+from tests.simulation import clients
 from tests.simulation.archive import SimulatedStore
+from tests.simulation.broker import Broker
 from tests.simulation.disk import Disk, mount
-from tests.simulation.logs import Connection, Server, _Sent
+from tests.simulation.logs import Connection, Server, Trouble, _Sent
 from tests.simulation.world import World
 
 NOT_WRITING = {"open_private"}
@@ -42,6 +47,63 @@ def test_a_stand_in_has_every_method_with_its_parameters(real: type, stand_in: t
     assert members(real) - members(stand_in) - of_objects == set()
     for name in sorted(members(real) - of_objects):
         assert parameters(getattr(stand_in, name)) == parameters(getattr(real, name)), name
+
+
+def test_a_member_that_the_coordinator_does_not_know_commits_nothing() -> None:
+    """It was silent for longer than its session, and another has its partitions; nor one that is not heard."""
+    world = World(0)
+    broker = Broker(world, session_s=1.0)
+    broker.create("t", 1)
+    clients.connect(broker)
+    committed: list[int] = []
+
+    def work() -> None:
+        consumer = clients.Consumer({"group.id": "g"})
+        consumer.subscribe(["t"], lambda *given: None, lambda *given: None)
+        (member,) = broker.groups["g"].members
+
+        def commit(offset: int) -> None:
+            consumer.commit([TopicPartition("t", 0, offset)])
+            committed.append(broker.committed.get(("g", "t", 0), (0, ""))[0])
+
+        commit(1)
+        member.cut_off_until = world.now + 3.0
+        commit(2)
+        world.sleep(2.0)
+        broker.groups["g"].look(1)
+        world.sleep(2.0)
+        commit(3)
+        consumer.consume(1, 0.0)
+        commit(4)
+
+    process = world.start("member", work)
+    world.run(lambda: process.ended, 10.0)
+    assert process.error is None and committed == [1, 1, 1, 4]
+
+
+def test_what_was_sent_to_a_log_server_before_it_came_back_does_not_arrive() -> None:
+    """Its connections are gone; the sender learns of no answer."""
+    world = World(0)
+    server = Server(world)
+    outcomes: list[str] = []
+
+    def work() -> None:
+        for forgets in (False, True):
+            server.troubles.append(Trouble("late", 0.5, "put_blob"))
+            try:
+                Connection(server).put_blob(b"%d" % forgets)
+            except Unavailable as error:
+                outcomes.append(str(error))
+            if forgets:
+                server.lose_tail(0.0)
+            world.sleep(1.0)
+
+    process = world.start("writer", work)
+    world.run(lambda: process.ended, 10.0)
+    assert process.error is None and len(outcomes) == 2
+    assert server.log.get_blob(hashlib.sha256(b"0").hexdigest()) == b"0"
+    with pytest.raises(BadInput):
+        server.log.get_blob(hashlib.sha256(b"1").hexdigest())
 
 
 def test_the_disk_has_what_files_are_written_with() -> None:
