@@ -32,7 +32,7 @@ from core.program.library import default_blobs
 from core.program.shipped import DEFAULT_PROGRAM
 from core.settings import Settings, environment_name
 from core.signing import intended
-from ingest import evidence
+from ingest import evidence, telemetry
 from ingest.kafka_client import Topic, describe, log_starts
 from ingest.patience import persist
 from ingest.vault import open_vault
@@ -68,6 +68,9 @@ def ensure(log: EventLog, settings: Settings, new_log: str = "") -> ControlStrea
         )
     blobs, beginning = Blobs(log), _Beginning.of(found, new_log)
     append(log, lambda known: _missing(blobs, known.state, topics, settings, beginning), stream, blobs)
+    if new_log:
+        why = "take --new-log out of the start command: if the log were lost again, it would begin another one unasked"
+        telemetry.logger().warning("ingest.new_log_allowed", message=why)
     return stream
 
 

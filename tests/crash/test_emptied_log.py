@@ -69,15 +69,21 @@ def test_the_archive_proves_an_earlier_log(broker: Broker, valkey_server: Valkey
     assert str(tmp_path / "archive") in said
 
 
-def test_a_new_log_is_begun_on_purpose(broker: Broker, valkey_server: Valkey, tmp_path: Path) -> None:
-    """With a reason it begins, under a generation that no position of the old log has, and says why."""
+def test_a_new_log_is_begun_on_purpose(
+    broker: Broker, valkey_server: Valkey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a reason it begins, under a generation that no position of the old log has, and says why; whoever leaves the
+    option in the start command is told.
+    """
     on = decided(broker, valkey_server, tmp_path)
     emptied(on)
     with on.log() as log:
         control_stream.append(log, lambda known: [HISTORY])
         with pytest.raises(BadInput, match="new-log"):  # a producer may have written before the first worker starts
             bootstrap.ensure(log, on.settings)
+        capsys.readouterr()
         bootstrap.ensure(log, on.settings, "the volume is lost")
+        assert "ingest.new_log_allowed" in capsys.readouterr().out
         started = [e for _, e in control_stream.accepted(log) if isinstance(e, SourceGenerationStarted)]
         assert {e.generation for e in started} == {2}
         assert all("the volume is lost" in e.reason and "snapshots" in e.reason for e in started)
