@@ -113,7 +113,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 MORE: dict[str, tuple[Callable[[], str], ...]] = {
     "identity.md": (authority.feedback_matrix,),
-    "reliability.md": (report.mutations_found, real_faults.markdown),
+    "reliability.md": (report.faults_struck, report.mutations_found, real_faults.markdown),
 }
 """Further tables of pages that have several."""
 
