@@ -11,7 +11,9 @@ Cost: about 2 µs a leaf.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from core.errors import BadInput
 
@@ -87,6 +89,25 @@ def inclusion(hashes: Sequence[bytes], index: int) -> list[bytes]:
             found.append(root(hashes[begin:middle]))
             begin = middle
     return found[::-1]
+
+
+def joint_inclusion(hashes: Sequence[bytes], indices: Sequence[int]) -> list[bytes]:
+    """The proof that some leaves, at least one, are in the tree over all leaves: the roots of the largest subtrees that
+    hold none of them, from the left. indices: ascending. Raises BadInput if they don't, or are not in the tree.
+    """
+    if not indices or indices[0] < 0 or indices[-1] >= len(hashes) or any(a >= b for a, b in pairwise(indices)):
+        raise BadInput(f"a tree of {len(hashes)} leaves does not have the leaves asked for")
+    found: list[bytes] = []
+    open_ranges = [(0, len(hashes), 0, len(indices))]  # of leaves, and of the indices in them
+    while open_ranges:
+        begin, end, first, last = open_ranges.pop()
+        if first == last:
+            found.append(root(hashes[begin:end]))
+        elif end - begin > 1:
+            middle = begin + _split(end - begin)
+            split = bisect_left(indices, middle, first, last)
+            open_ranges += [(middle, end, split, last), (begin, middle, first, split)]
+    return found
 
 
 def consistency(hashes: Sequence[bytes], old: int) -> list[bytes]:

@@ -6,7 +6,9 @@ tree of a batch           up to 16 children a node: SHA-256(0x01 ‖ children); 
                           feedback, rejects
 """
 
+import bisect
 import hashlib
+from itertools import pairwise
 
 from .errors import Refused
 
@@ -41,6 +43,34 @@ def root_of(hashed: bytes, index: int, size: int, proof: list[bytes]) -> bytes:
     else:
         left, right = other, root_of(hashed, index - half, size - half, below)
     return hashlib.sha256(b"\1" + left + right).digest()
+
+
+def joint_root(leaves: list[tuple[int, bytes]], size: int, proof: list[bytes]) -> bytes:
+    """The root of a tree of `size` leaves that holds these hashes, at least one, at these places, which must ascend.
+
+    proof: the hashes of the largest subtrees that hold none of them, from the left.
+    """
+    places = [place for place, _ in leaves]
+    if not places or places[-1] >= size or any(a >= b for a, b in pairwise([-1, *places])):
+        raise Refused(f"a tree of {size} leaves does not have the leaves of the proof")
+    others = iter(proof)
+
+    def root(begin: int, end: int, first: int, last: int) -> bytes:
+        if first == last:
+            if (other := next(others, None)) is None:
+                raise Refused("a proof of inclusion has too few hashes")
+            return other
+        if end - begin == 1:
+            return leaves[first][1]
+        middle = begin + (1 << (end - begin - 1).bit_length() - 1)
+        split = bisect.bisect_left(places, middle, first, last)
+        left = root(begin, middle, first, split)
+        return hashlib.sha256(b"\1" + left + root(middle, end, split, last)).digest()
+
+    found = root(0, size, 0, len(leaves))
+    if next(others, None) is not None:
+        raise Refused("a proof of inclusion has too many hashes")
+    return found
 
 
 def tree_root(hashes: list[bytes]) -> bytes:

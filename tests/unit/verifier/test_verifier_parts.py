@@ -20,6 +20,7 @@ from sentinel_verify.errors import Refused
 
 from core import canonical, numeric
 from core.assignment import Allocation
+from core.errors import BadInput
 from core.events import ModelRegistered
 from core.features import spec
 from core.hashing import HashKey, hash_strings
@@ -86,6 +87,30 @@ def test_trees_are_those_of_the_log() -> None:
             path = batch_tree.path(hashes, index)
             assert trees.batch_root(hashes[index], index, size, path) == batch_tree.root(hashes)
     assert trees.batch_leaf("decision", "1-5", b"a", b"bc") == batch_tree.leaf("decision", "1-5", b"a", b"bc")
+
+
+def test_some_leaves_of_a_tree_are_proved_together() -> None:
+    """One proof for several leaves gives the root, for random choices of them; no other leaf or hash does."""
+    rng = random.Random(1)
+    for size in (1, 2, 3, 7, 16, 33, 100):
+        hashes = [merkle.leaf(b"%d" % n) for n in range(size)]
+        for _ in range(10):
+            chosen = sorted(rng.sample(range(size), rng.randrange(1, size + 1)))
+            leaves = [(place, hashes[place]) for place in chosen]
+            proof = merkle.joint_inclusion(hashes, chosen)
+            assert trees.joint_root(leaves, size, proof) == merkle.root(hashes)
+            bad = [([], proof), (leaves, [*proof, bytes(32)]), ([*leaves, (size, bytes(32))], proof)]
+            bad += [(leaves, proof[:-1])] if proof else []
+            bad += [(leaves[::-1], proof)] if len(leaves) > 1 else []
+            for others, hashed in bad:
+                with pytest.raises(Refused):
+                    trees.joint_root(others, size, hashed)
+            for number in range(len(proof)):
+                wrong = [*proof[:number], bytes(32), *proof[number + 1 :]]
+                assert trees.joint_root(leaves, size, wrong) != merkle.root(hashes)
+    for indices in ([], [1, 1], [2, 1], [3], [-1]):
+        with pytest.raises(BadInput):
+            merkle.joint_inclusion([bytes(32)] * 3, indices)
 
 
 def test_a_tree_that_continues_another_has_both_roots() -> None:
