@@ -2,6 +2,6 @@
 
 import sys
 
-from sentinel_verify.cli import main
+from sentinel_verify.cli import run
 
-sys.exit(main())
+sys.exit(run())

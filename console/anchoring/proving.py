@@ -9,7 +9,7 @@ from console.anchoring.reading import parse_keys
 from console.anchoring.settings import AnchorSettings
 from core.errors import BadInput, Corrupt
 from core.log import checkpoints, notes
-from projections.audit.proof import Anchor
+from projections.audit.sealed_entries import Anchor
 
 
 def anchor_in(found: AnchorSettings, log_id: str, given: Path | None = None) -> Anchor | None:

@@ -53,9 +53,10 @@ from ingest import attesting
 from ingest.protecting import Protection
 from learners.governance.control_events import Act
 from projections.audit.lookup import Payment
-from projections.audit.proof import NotAnchored, prove
+from projections.audit.proof import prove
 from projections.audit.reasons import AlertReader
 from projections.audit.redecide import DecisionPlace, Found, account_events, find, recompute
+from projections.audit.sealed_entries import NotAnchored
 from projections.audit.story import Story, tell
 from projections.audit.whatif_payment import Answered, Question, ask
 from projections.engine.checkpoints import CheckpointStore

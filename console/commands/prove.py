@@ -44,11 +44,22 @@ def prove(
     level: Annotated[
         int,
         typer.Option(
-            help="1: only that the decision stands in the log like this, without program, model and settings.",
+            help="1: only that the decision stands in the log like this, without program, model and settings. 2: that"
+            " it follows from its features. 3: that these follow from the account's history, which the file then"
+            " holds: every earlier payment with its score, and every verdict and block with who gave it and why.",
             min=1,
-            max=2,
+            max=3,
         ),
     ] = 2,
+    days: Annotated[
+        int | None,
+        typer.Option(
+            help="With --level 3: only payments of so many days before the decision; features that look back further"
+            " are then taken from the record.",
+            min=1,
+            max=36_500,
+        ),
+    ] = None,
     whole_control: Annotated[
         bool,
         typer.Option(
@@ -62,13 +73,15 @@ def prove(
     """Write the proof that a decision stands in the log that a checkpoint signs, and follows from its features.
 
     Whoever receives it runs `sentinel-verify FILE --public-key KEY` (docs/proofs.md). It holds nothing of other
-    accounts, unless --whole-control is given. Reads only.
+    accounts, unless --whole-control is given, and of this one only the payment, unless --level 3 is. Reads only.
     """
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     if out is None:
         raise BadInput("missing --out: the file to write")
     if level < 2 and whole_control:
-        raise BadInput("--whole-control is for level 2; remove --level 1")
+        raise BadInput("--whole-control is for levels 2 and 3; remove --level 1")
+    if level < 3 and days is not None:
+        raise BadInput("--days limits the account's history, which only --level 3 holds: add it, or remove --days")
     if not out.parent.is_dir():
         raise BadInput(f"--out {out}: the directory {out.parent} does not exist")
     with closing(ReadOnlyLog(wiring.open_log(s))) as log:
@@ -77,7 +90,7 @@ def prove(
         control = control_stream.history(log)
         state = control_stream.fold(control)
         anchor = anchor_in(anchor_settings(s.anchors), required(state.identity).log_id, checkpoint)
-        content = proof.prove(log, found.place, control, anchor, level=level, whole_control=whole_control)
+        content = proof.prove(log, found.place, control, anchor, level=level, whole_control=whole_control, days=days)
     try:
         write_atomic(out, content, mode=0o600)
     except OSError as error:

@@ -14,9 +14,9 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from core.codec import decode_score
+from core.codec import decode_score, decode_transaction
 from core.control_stream import ControlEntry, fold
 from core.errors import BadInput, Corrupt
 from core.events import (
@@ -26,7 +26,6 @@ from core.events import (
     ExperimentStarted,
     ModelDeployed,
     ModelRolledBack,
-    Position,
     ProgramDeployed,
     ProgramRolledBack,
     RatesChanged,
@@ -36,28 +35,19 @@ from core.events import (
 )
 from core.governance import CHAMPION
 from core.identity import required
-from core.log import batch_tree, merkle, seals
-from core.log.base import GENESIS_DIGEST, Entry, EventLog, Head
-from core.log.checkpoints import Checkpoint, origin_of
+from core.log import merkle
+from core.log.base import GENESIS_DIGEST, EventLog
+from core.log.checkpoints import origin_of
 from core.log.notes import Note
-from core.log.paging import entries
+from core.log.seals import control_digest
 from core.program import document, library, loading
 from core.program.shipped import LIBRARIES
+from projections.audit import proof_history
 from projections.audit.redecide import DecisionPlace
+from projections.audit.sealed_entries import Anchor, BatchHashes, NotAnchored, in_hex, read_seals
 
 FORMAT = "stream-sentinel/proof@1"
 Json = dict[str, Any]
-
-
-class NotAnchored(BadInput):
-    """The checkpoint does not cover the decision yet."""
-
-
-class Anchor(NamedTuple):
-    """A checkpoint to prove against, and the note that it was read from."""
-
-    checkpoint: Checkpoint
-    note: Note
 
 
 def prove(
@@ -68,15 +58,17 @@ def prove(
     *,
     level: int = 2,
     whole_control: bool = False,
+    days: int | None = None,
 ) -> bytes:
     """The proof of the decision at a place, in its canonical form.
 
     control: the whole stream, including refused events. anchor: None for a proof that only repeats what the log says.
     level: 1 leaves out program, model and control events: who receives the proof need not know rules and thresholds.
+    3 puts the account's earlier events in; days: only payments of so many days before the decision.
     whole_control: for an auditor, with all control events up to the decision, so that lists, draws and the completeness
     of the settings can be checked too; these hold identifiers of others and the key of the log's hashes.
-    Raises BadInput if there is no decision, NotAnchored if the checkpoint does not cover it, Corrupt if the log is not
-    what the checkpoint signs, or contradicts itself.
+    Raises BadInput if there is no decision, or its history can't be proved (`proof_history.history_of`), NotAnchored if
+    the checkpoint does not cover it, Corrupt if the log is not what the checkpoint signs, or contradicts itself.
     """
     partition, position = place
     transaction, score = (log.get(partition, stream, position) for stream in ("transactions", "scores"))
@@ -84,8 +76,19 @@ def prove(
         raise BadInput(f"there is no decision at {place}; check the position")
     if anchor is not None and partition >= len(anchor.checkpoint.state.partitions):
         raise NotAnchored(f"checkpoint {anchor.checkpoint.number} names no partition {partition}")
-    seal = _seal(log, place, anchor)
-    batch = _Batch(log, partition, seal)
+    scored = decode_score(score)
+    history = None
+    if level > 2:
+        account = decode_transaction(transaction).account_id
+        history = proof_history.history_of(log, place, account, scored, control, days)
+    earlier, said = history.positions if history is not None else ([], [])
+    seals = read_seals(log, partition, [*earlier, position], said, anchor)
+    seal = next(each for each in seals.found if position <= each.after.transactions)
+    batch = BatchHashes(log, partition, seal)
+    sealed: Json = {
+        **seal.json,
+        "proof": in_hex(merkle.inclusion(seals.hashes, seal.after.sequence - 1)) if anchor else [],
+    }
     proof: Json = {
         "format": FORMAT,
         "partition": partition,
@@ -93,20 +96,19 @@ def prove(
         "transaction": transaction.decode(),
         "score": score.decode(),
         "batch": batch.proof("decision", position),
-        "seal": {
-            "sequence": seal.after.sequence,
-            "payload": seal.payload.decode(),
-            "previous": seal.before.digest,
-            "proof": seal.proof,
-        },
-        "control": [] if whole_control or level < 2 else _events(control, decode_score(score), partition, anchor),
+        "seal": sealed,
+        "control": [],
         "blobs": {
             hashlib.sha256(content).hexdigest(): base64.b64encode(content).decode()
-            for content in (_blobs(log, control, decode_score(score)) if level > 1 else ())
+            for content in (_blobs(log, control, scored) if level > 1 else ())
         },
     }
+    if history is not None:
+        proof["history"] = proof_history.json_of(history, log, partition, seals)
+    if level > 1 and not whole_control:
+        proof["control"] = _events(control, scored, partition, anchor, history)
     if whole_control:
-        proof["stream"] = _stream(control, decode_score(score).control_position, anchor)
+        proof["stream"] = _stream(control, scored.control_position, anchor)
     if ("alert", position) in batch.places:
         alert = log.get(partition, "alerts", position)
         assert alert is not None
@@ -123,80 +125,6 @@ def _signed(anchor: Anchor) -> str:
     return Note(anchor.note.text, kept).content.decode()
 
 
-class _Sealed(NamedTuple):
-    """The seal over a decision: its payload, the heads around it, and its inclusion proof in hex."""
-
-    payload: bytes
-    before: Head
-    after: Head
-    proof: list[str]
-
-
-def _seal(log: EventLog, place: DecisionPlace, anchor: Anchor | None) -> _Sealed:
-    partition, position = place
-    until = None if anchor is None else anchor.checkpoint.state.partitions[partition].size
-    hashes: list[bytes] = []
-    found: tuple[Entry, Head, Head] | None = None
-    before = Head()
-    for entry in entries(log, partition, "seals"):
-        if until is None or len(hashes) < until:
-            hashes.append(merkle.leaf(entry.payload))
-        after = seals.head_from_entry(entry)
-        if found is None and position <= after.transactions:
-            found = entry, before, after
-        before = after
-        if found is not None and (until is None or len(hashes) >= until):
-            break
-    if found is None:
-        raise Corrupt(f"partition {partition}: no seal covers the decision at {position}")
-    entry, before, after = found
-    if anchor is None:
-        return _Sealed(entry.payload, before, after, [])
-    head, number = anchor.checkpoint.state.partitions[partition], anchor.checkpoint.number
-    if after.sequence > head.size:
-        raise NotAnchored(
-            f"checkpoint {number} ends at seal {head.size} of partition {partition}, and the decision is under seal"
-            f" {after.sequence}: sign a later one (sentinel anchor)"
-        )
-    if len(hashes) != head.size or merkle.root(hashes) != head.root:
-        raise Corrupt(f"partition {partition}: differs from checkpoint {number}: the log was rewritten; see verify")
-    return _Sealed(entry.payload, before, after, _hex(merkle.inclusion(hashes, after.sequence - 1)))
-
-
-class _Batch:
-    """The hashes of a batch's entries, and where each stands among them."""
-
-    def __init__(self, log: EventLog, partition: int, seal: _Sealed) -> None:
-        """Raises Corrupt if the entries are not those that the seal covers."""
-        self.places: dict[tuple[str, Position], int] = {}
-        self._hashes: list[bytes] = []
-        before, after = seal.before, seal.after
-        span = before.transactions, after.transactions
-        scores = {entry.id: entry.payload for entry in entries(log, partition, "scores", *span)}
-        for entry in entries(log, partition, "transactions", *span):
-            self._add("decision", entry, scores.get(entry.id, b""))
-        for entry in entries(log, partition, "alerts", *span):
-            self._add("alert", entry)
-        for entry in entries(log, partition, "feedback", before.feedback, after.feedback):
-            self._add("feedback", entry)
-        for entry in entries(log, partition, "rejects", *(seals.covered(head)["rejects"] for head in (before, after))):
-            self._add("reject", entry)
-        header = seal.payload.removesuffix(b'%b"}' % after.digest.encode()) + b'"}'
-        root = batch_tree.root(self._hashes)
-        if hashlib.sha256(bytes.fromhex(before.digest) + root + header).hexdigest() != after.digest:
-            raise Corrupt(f"partition {partition}: seal {after.sequence} does not match its entries; see verify")
-
-    def _add(self, kind: batch_tree.Kind, entry: Entry, *more: bytes) -> None:
-        self.places[kind, entry.id] = len(self._hashes)
-        self._hashes.append(batch_tree.leaf(kind, str(entry.id), entry.payload, *more))
-
-    def proof(self, kind: str, position: Position) -> Json:
-        """The entry's place and path."""
-        place = self.places[kind, position]
-        levels = batch_tree.path(self._hashes, place)
-        return {"index": place, "path": [[_hex(left), _hex(right)] for left, right in levels]}
-
-
 def _stream(control: Sequence[ControlEntry], until: int, anchor: Anchor | None) -> Json:
     """All control events up to a position, with the proof that the signed tree continues theirs."""
     events = control[:until]
@@ -206,7 +134,7 @@ def _stream(control: Sequence[ControlEntry], until: int, anchor: Anchor | None) 
     return {
         "payloads": [each.payload.decode() for each in events],
         "refused": _refused(events),
-        "proof": _hex(proof),
+        "proof": in_hex(proof),
     }
 
 
@@ -214,17 +142,24 @@ def _refused(events: Sequence[ControlEntry]) -> list[str]:
     """The control stream's digest after each event that had no effect."""
     found, digest = [], GENESIS_DIGEST
     for each in events:
-        digest = seals.control_digest(digest, each.position, each.payload)
+        digest = control_digest(digest, each.position, each.payload)
         if each.refused:
             found.append(digest)
     return found
 
 
 def _events(
-    control: Sequence[ControlEntry], score: TransactionScored, partition: int, anchor: Anchor | None
+    control: Sequence[ControlEntry],
+    score: TransactionScored,
+    partition: int,
+    anchor: Anchor | None,
+    history: proof_history.History | None,
 ) -> list[Json]:
-    """The events that set what decided, with their proofs."""
+    """The events that set what decided, and those that leave verdicts of the history out, with their proofs."""
     chosen = list(_chosen(control, score, partition))
+    if history is not None:
+        chosen += proof_history.quarantines(control, history.hours, score.control_position)
+        chosen.sort(key=lambda entry: entry.position)
     if anchor is None:
         return [{"position": each.position, "payload": each.payload.decode(), "proof": []} for each in chosen]
     hashes = _control_hashes(control, score.control_position, anchor)
@@ -232,7 +167,7 @@ def _events(
         {
             "position": each.position,
             "payload": each.payload.decode(),
-            "proof": _hex(merkle.inclusion(hashes, each.position - 1)),
+            "proof": in_hex(merkle.inclusion(hashes, each.position - 1)),
         }
         for each in chosen
     ]
@@ -293,7 +228,3 @@ def _blobs(log: EventLog, control: Sequence[ControlEntry], score: TransactionSco
         return
     models = [*([state.champion.digest] if state.champion is not None else []), *(arm.digest for arm in arms)]
     yield log.get_blob(next(each for each in models if each[:16] == score.digest))
-
-
-def _hex(hashes: Sequence[bytes]) -> list[str]:
-    return [each.hex() for each in hashes]

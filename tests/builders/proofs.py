@@ -13,19 +13,24 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from core.codec import decode_score
 from core.control_stream import ControlEntry, fold, history
 from core.events import TransactionScored
+from core.features import packing, spec
 from core.identity import required
 from core.log import batch_tree, merkle, notes
 from core.log.base import EventLog
 from core.log.checkpoints import NOTHING, Checkpoint, State, TreeHead, origin_of, parse
 from core.log.paging import entries
-from projections.audit.proof import Anchor, prove
+from projections.audit import proof_history
+from projections.audit.proof import prove
+from projections.audit.proof_history import History
 from projections.audit.redecide import DecisionPlace
+from projections.audit.sealed_entries import Anchor
 from tests.builders.golden import file
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -55,9 +60,11 @@ class Corpus(NamedTuple):
             for entry in entries(self.log, partition, "scores"):
                 yield DecisionPlace(partition, entry.id), decode_score(entry.payload)
 
-    def proof(self, place: DecisionPlace, *, whole_control: bool = False) -> bytes:
+    def proof(
+        self, place: DecisionPlace, *, whole_control: bool = False, level: int = 2, days: int | None = None
+    ) -> bytes:
         """The proof of a decision against the checkpoint."""
-        return prove(self.log, place, self.control, self.anchor, whole_control=whole_control)
+        return prove(self.log, place, self.control, self.anchor, level=level, whole_control=whole_control, days=days)
 
 
 @cache
@@ -165,6 +172,23 @@ def _join(one: Proof, two: Proof, alert: bytes, size: int, payloads: tuple[bytes
             index, at = index // batch_tree.FAN, at // batch_tree.FAN
 
 
+def with_history(found: Corpus, place: DecisionPlace, change: Callable[[History], History]) -> bytes:
+    """A proof of level 3 by somebody who changes the account's history first, so that everything else fits it."""
+    honest = proof_history.history_of
+    with mock.patch.object(proof_history, "history_of", lambda *arguments: change(honest(*arguments))):
+        return found.proof(place, level=3)
+
+
+def without(events: list[Any], number: int) -> list[Any]:
+    """The events without one."""
+    return [*events[:number], *events[number + 1 :]]
+
+
+def earlier(score: TransactionScored) -> int:
+    """How many payments of the account were counted before, as the score has it."""
+    return int(packing.vector(score.features)[spec.index("transactions_total")])
+
+
 def smallest(found: Corpus, wanted: Callable[[TransactionScored], bool] = lambda score: True) -> bytes:
     """The smallest proof of a decision that is wanted."""
     return min((found.proof(place) for place, score in found.decisions() if wanted(score)), key=len)
@@ -183,6 +207,12 @@ def vectors() -> dict[str, tuple[bytes, int, str, list[str]]]:
     other = smallest(found, lambda score: score.model == "line-1.0.0" and score.decision == "approve")
     place, _ = list(found.decisions())[-1]
     whole = found.proof(place, whole_control=True)
+    young = next(
+        place
+        for place, score in found.decisions()
+        if earlier(score) == 5 and score.degraded == "no_model" and _feedback_before(found, place)
+    )
+    history = found.proof(young, level=3)
     early = anchored(found.log, found.log_id, found.partitions, seals=3, events=5)
     forged = signed(found.log_id, found.anchor.checkpoint.state, OTHER).note.content.decode()
     late = changed(
@@ -268,8 +298,43 @@ def vectors() -> dict[str, tuple[bytes, int, str, list[str]]]:
             "does not match",
             [],
         ),
+        "history": (history, 0, "level 3    features recomputed: from all 5 payments", []),
+        "history-of-a-day": (found.proof(young, level=3, days=1), 0, "before them are not in the proof", []),
+        "history-level-2": (history, 0, "level 2    score recomputed", ["--level", "2"]),
+        "no-history": (short, 1, "level 3    NOT REACHED", ["--level", "3"]),
+        "refused-history-payment-left-out": (
+            with_history(found, young, lambda held: held._replace(payments=without(held.payments, 2))),
+            3,
+            "the history is not complete",
+            [],
+        ),
+        "refused-history-feedback-left-out": (
+            with_history(found, young, lambda held: held._replace(feedback=[])),
+            3,
+            "does not follow from the events before it",
+            [],
+        ),
+        "refused-history-order": (
+            changed(history, lambda proof: proof["history"]["payments"].reverse()),
+            3,
+            "not in the order of the log",
+            [],
+        ),
+        "refused-history-amount": (bit(history, b'amount\\"'), 3, "does not cover this decision", []),
+        "refused-history-seals": (
+            changed(history, lambda proof: proof["history"]["proof"].reverse()),
+            3,
+            "not in the tree of partition",
+            [],
+        ),
         "refused-signed-lie": (lied(alerted, relabelled), 3, "probability", []),
     }
+
+
+def _feedback_before(found: Corpus, place: DecisionPlace) -> bool:
+    """Whether the account's features would be others without the feedback on it."""
+    scores = [json.loads(found.proof(place, level=3))["history"]["payments"][-1]["score"]]
+    return bool(packing.vector(decode_score(scores[0].encode()).features)[spec.index("fraud_verdicts")])
 
 
 def unanchored(found: Corpus, place: DecisionPlace) -> bytes:

@@ -14,6 +14,10 @@ from .trees import Path
 
 FORMAT = "stream-sentinel/proof@1"
 BYTES_MAX = 256 * 2**20
+ITEMS_MAX = 4_000_000
+"""Of lists and objects, as far as brackets and commas tell: what is read takes a few hundred bytes for each."""
+EVENTS_MAX = 20_000
+"""Of an account's history."""
 
 
 class Entry(NamedTuple):
@@ -50,9 +54,31 @@ class Stream(NamedTuple):
     proof: list[bytes]
 
 
+class Past(NamedTuple):
+    """An earlier event of the account: the entry, where it stands, and the place of its seal in the list of seals.
+    payloads: transaction and score of a payment; of feedback, one.
+    """
+
+    position: str
+    payloads: tuple[bytes, ...]
+    entry: Entry
+    seal: int
+
+
+class History(NamedTuple):
+    """The account's earlier payments and the feedback on it, each in the order of the log, with the seals over them,
+    ascending, and the proof that the partition's tree holds these.
+    """
+
+    payments: list[Past]
+    feedback: list[Past]
+    seals: list[Seal]
+    proof: list[bytes]
+
+
 class Bundle(NamedTuple):
     """A decoded proof. checkpoint: the signed note; "" for none. alert: None if nothing was raised. stream: None if
-    only the events `control` are given.
+    only the events `control` are given. history: None if the account's past is not in it.
     """
 
     partition: int
@@ -66,14 +92,17 @@ class Bundle(NamedTuple):
     stream: Stream | None
     blobs: dict[str, bytes]
     checkpoint: str
+    history: History | None
 
 
 def read(content: bytes) -> Bundle:
     """The proof in a file. Raises Refused unless it has exactly its form."""
     if len(content) > BYTES_MAX:
         raise Refused(f"a proof has at most {BYTES_MAX:,} bytes, and this file has {len(content):,}")
+    if sum(map(content.count, (b"[", b"{", b","))) > ITEMS_MAX:
+        raise Refused(f"a proof has at most {ITEMS_MAX:,} items")
     try:
-        top = json.loads(content, parse_float=_no_number, parse_constant=_no_number)
+        top = json.loads(content, parse_float=_no_number, parse_constant=_no_number, parse_int=_number)
         again = json.dumps(top, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode()
     except (ValueError, RecursionError) as error:
         raise Refused(f"the file is not a proof: {error}") from None
@@ -82,15 +111,12 @@ def read(content: bytes) -> Bundle:
     if not isinstance(top, dict) or top.get("format") != FORMAT:
         raise Refused(f"the file is not a proof of the form {FORMAT}")
     keys = "batch blobs control format partition position score seal transaction"
-    _keys(top, keys, "alert checkpoint stream")
+    _keys(top, keys, "alert checkpoint history stream")
     seal = _keys(top["seal"], "payload previous proof sequence")
     alert = _keys(top["alert"], "batch payload") if "alert" in top else None
-    position = _text(top["position"])
-    if not re.fullmatch(r"(0|[1-9][0-9]*)-(0|[1-9][0-9]*)", position):
-        raise Refused(f"{position[:60]!r} is not a position")
     return Bundle(
         partition=_whole(top["partition"]),
-        position=position,
+        position=_position(top["position"]),
         transaction=_payload(top["transaction"]),
         score=_payload(top["score"]),
         decision=_entry(top["batch"]),
@@ -100,11 +126,16 @@ def read(content: bytes) -> Bundle:
         stream=_stream(top["stream"]) if "stream" in top else None,
         blobs={_text(name): _blob(value) for name, value in _keys(top["blobs"]).items()},
         checkpoint=_text(top.get("checkpoint", "")),
+        history=_history(top["history"]) if "history" in top else None,
     )
 
 
 def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text[:40]} is not a whole number")
+
+
+def _number(text: str) -> int:
+    return int(text) if len(text) <= 20 else _no_number(text)
 
 
 def _keys(value: Any, required: str = "", optional: str = "") -> dict[str, Any]:
@@ -132,6 +163,12 @@ def _whole(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**64:
         raise Refused("the proof has something else where a whole number must be")
     return value
+
+
+def _position(value: Any) -> str:
+    if not re.fullmatch(r"(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})", _text(value)):
+        raise Refused(f"{value[:60]!r} is not a position")
+    return str(value)
 
 
 def _payload(value: Any) -> bytes:
@@ -168,6 +205,26 @@ def _stream(value: Any) -> Stream:
     found = _keys(value, "payloads proof refused")
     payloads = [_payload(each) for each in _list(found["payloads"])]
     return Stream(payloads, _hashes(found["refused"]), _hashes(found["proof"]))
+
+
+def _history(value: Any) -> History:
+    found = _keys(value, "feedback payments proof seals")
+    events = [_list(found["payments"]), _list(found["feedback"])]
+    if sum(map(len, events)) > EVENTS_MAX:
+        raise Refused(f"the history of an account has at most {EVENTS_MAX:,} events in a proof")
+    seals = [_keys(each, "payload previous sequence") for each in _list(found["seals"])]
+    return History(
+        [_past(each, "score", "transaction") for each in events[0]],
+        [_past(each, "payload") for each in events[1]],
+        [Seal(_payload(each["payload"]), _hash(each["previous"]), _whole(each["sequence"]), []) for each in seals],
+        _hashes(found["proof"]),
+    )
+
+
+def _past(value: Any, *payloads: str) -> Past:
+    found = _keys(value, " ".join(("batch", "position", "seal", *payloads)))
+    texts = tuple(_payload(found[name]) for name in reversed(payloads))
+    return Past(_position(found["position"]), texts, _entry(found["batch"]), _whole(found["seal"]))
 
 
 def _blob(value: Any) -> bytes:

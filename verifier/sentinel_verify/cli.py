@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import bundle, record, score
+from . import bounds, bundle, record, score
 from .checkpoint import Key
 from .errors import Misuse, NotRecomputed, Refused
 
@@ -15,6 +15,13 @@ OK, NOT_REACHED, MISUSE, REFUSED = 0, 1, 2, 3
 
 _MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError, struct.error)
 """What malformed content of a proof can raise where it is read: it refuses the proof."""
+
+
+def run() -> int:
+    """The program `sentinel-verify`: `main` within the bounds on memory and time."""
+    given = _parser().parse_args()
+    bounds.limit(given.seconds, given.megabytes)
+    return main()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,8 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     return int(found["exit_code"])
 
 
-def verify(content: bytes, keys: list[Key], level: int = 2, unanchored: bool = False) -> dict[str, Any]:
-    """What a proof proves, as printed by --json."""
+def verify(content: bytes, keys: list[Key], level: int = 0, unanchored: bool = False) -> dict[str, Any]:
+    """What a proof proves, as printed by --json. level: 0 for 3 if the proof holds the account's history, else 2."""
     found: dict[str, Any] = {"verified": False, "level": 0, "taken_from_record": [], "not_reached": ""}
     try:
         proof = bundle.read(content)
@@ -48,20 +55,23 @@ def verify(content: bytes, keys: list[Key], level: int = 2, unanchored: bool = F
             raise Refused("the proof contains no signed checkpoint, so nothing outside of it vouches for it; see"
                           " --unanchored")  # fmt: skip
         found["level"] = 1
+        level = level or (2 if proved.history is None else 3)
         if level >= 2:
-            _second(found, proof, proved)
+            _second(found, proof, proved, level)
     except Refused as error:
         found["refused"] = str(error)
+    except MemoryError:
+        found["refused"] = "it takes more memory than is allowed; allow more with --megabytes"
     except _MALFORMED as error:
         found["refused"] = f"the proof has another form than it must have: {type(error).__name__} {error}"
-    found["verified"] = "refused" not in found and found["level"] >= level
+    found["verified"] = "refused" not in found and found["level"] >= max(level, 1)
     found["exit_code"] = REFUSED if "refused" in found else OK if found["verified"] else NOT_REACHED
     return found
 
 
-def _second(found: dict[str, Any], proof: bundle.Bundle, proved: record.Record) -> None:
+def _second(found: dict[str, Any], proof: bundle.Bundle, proved: record.Record, level: int) -> None:
     try:
-        done = score.recompute(proved, proof.partition, proof.blobs)
+        done = score.recompute(proved, proof.partition, proof.blobs, is_past_read=level > 2)
     except NotRecomputed as error:
         found["not_reached"] = str(error)
         return
@@ -71,9 +81,13 @@ def _second(found: dict[str, Any], proof: bundle.Bundle, proved: record.Record) 
     found["refused_events"] = proved.refused or []
     found["rules"] = done.rules
     found["features_recomputed"] = done.features
-    found["not_reached"] = done.missing
+    found["features_from_record"] = done.recorded
+    found["not_reached"] = done.missing or done.unread
+    if done.past is not None and proved.history is not None:
+        verdicts = len(proved.history.feedback)
+        found["history"] = {"payments": done.past.earlier, "before": done.past.begins, "feedback": verdicts}
     if not done.missing:
-        found["level"] = 2
+        found["level"] = 2 if done.past is None else 3
 
 
 def _describe(found: dict[str, Any], proof: bundle.Bundle, proved: record.Record) -> None:
@@ -123,14 +137,30 @@ def text(found: dict[str, Any]) -> str:
             refused = ", ".join(map(str, found["refused_events"])) or "none"
             known = f"of all control events; without effect, by the log's rules of approval: {refused}"
         lines.append(f"           settings: {shown}; {known}")
+    if found["level"] >= 3:
+        lines.append(_of_history(found))
     if found.get("features_recomputed"):
-        lines.append(f"           features recomputed from the payment: {', '.join(found['features_recomputed'])};"
-                     " the others are taken from the record")  # fmt: skip
+        of = "the payment and the history" if "history" in found else "the payment"
+        lines.append(f"           features recomputed from {of}: {', '.join(found['features_recomputed'])}")
+        reasons = found["features_from_record"].values()
+        for why in dict.fromkeys(reasons):
+            names = [name for name, each in found["features_from_record"].items() if each == why]
+            lines.append(f"           features taken from the record ({why}): {', '.join(names)}")
     lines += [f"           taken from the record: {each}" for each in found["taken_from_record"]]
     if found["not_reached"]:
-        lines.append(f"level 2    NOT REACHED: not recomputed: {found['not_reached']}")
+        lines.append(f"level {found['level'] + 1}    NOT REACHED: not recomputed: {found['not_reached']}")
     lines.append(f"REFUSED    {found['refused']}" if "refused" in found else "")
     return "\n".join(filter(None, map(_harmless, lines)))
+
+
+def _of_history(found: dict[str, Any]) -> str:
+    held = found["history"]
+    which = f"all {held['payments']}" if not held["before"] else f"the last {held['payments']}"
+    more = f"; {held['before']} before them are not in the proof" if held["before"] else ""
+    return (
+        f"level 3    features recomputed: from {which} payments that the account's decisions counted before this one,"
+        f" and {held['feedback']} events of feedback{more}"
+    )
 
 
 def _harmless(line: str) -> str:
@@ -149,6 +179,12 @@ def _key_text(text: str) -> str:
     return text
 
 
+def _positive(text: str) -> int:
+    if not 1 <= int(text) <= 10**6:
+        raise ValueError
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sentinel-verify",
@@ -161,10 +197,21 @@ def _parser() -> argparse.ArgumentParser:
         help="the log's public key, name+key ID+base64, or a file that holds it; may be repeated",
     )  # fmt: skip
     parser.add_argument(
-        "--level", type=int, choices=(1, 2), default=2, help="1: record intact; 2: score recomputed (default)"
+        "--level",
+        type=int,
+        choices=(1, 2, 3),
+        default=0,
+        help="1: record intact; 2: score recomputed; 3: features recomputed from the account's history. Default: 3 if"
+        " the proof holds that, else 2",
     )
     parser.add_argument(
         "--unanchored", action="store_true", help="accept a proof without a signed checkpoint, as from development"
+    )
+    parser.add_argument(
+        "--seconds", type=_positive, default=600, metavar="N", help="stop after so long, refused (default: 600)"
+    )
+    parser.add_argument(
+        "--megabytes", type=_positive, default=3072, metavar="N", help="use at most so much memory (default: 3072)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser

@@ -28,10 +28,10 @@ def single(x: float) -> float:
 
 def sigmoid(margin: float) -> float:
     """1 / (1 + e^−margin)."""
-    return 1.0 / (1.0 + _exp2(-1.0 * margin * _LOG2E))
+    return 1.0 / (1.0 + exp2(-1.0 * margin * _LOG2E))
 
 
-def _exp2(x: float) -> float:
+def exp2(x: float) -> float:
     if x != x:
         return x
     if x < -1022.0:

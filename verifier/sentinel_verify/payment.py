@@ -4,7 +4,7 @@ import base64
 import math
 import struct
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import NotRecomputed, Refused
 from .forms import in_form
@@ -18,9 +18,23 @@ MISSING = 0x7FC00000
 """The bits of a float32 that is missing; every other NaN was computed."""
 
 
+class Past(NamedTuple):
+    """What is known before the decision. columns: of the engine, by name. aggregates: their values, and why those that
+    are unknown are. conflict: whether the account sent the payment's ID before. earlier: payments that were recomputed;
+    begins: how many there were before them, which are not in the proof.
+    """
+
+    columns: dict[str, Value]
+    aggregates: dict[Expression, Value]
+    reasons: dict[Expression, str]
+    conflict: Value
+    earlier: int
+    begins: int
+
+
 class Payment:
     """The row of one payment for `values.value_of`. outcomes: what was decided so far; hits: of rules that are live.
-    unknown: what was asked for and is not in the proof.
+    unknown: what was asked for and is not in the proof. past: what the account's history says, None if that is unknown.
     """
 
     def __init__(self, transaction: Json, features: list[int], program: Program, parameters: Mapping[str, float],
@@ -30,6 +44,7 @@ class Payment:
         self.outcomes: dict[str, Value] = {}
         self.hits: set[str] = set()
         self.unknown: list[str] = []
+        self.past: Past | None = None
 
     def leaf(self, expression: Expression) -> Value:
         """The value of a column, a list or a hit."""
@@ -38,7 +53,7 @@ class Payment:
         if expression[0] == "listed":
             return self._listed(expression[1], expression[2])
         if expression[0] == "agg":
-            return self._unknown("the account's other payments")
+            return self._of_past(expression)
         _, kind, source, name, form = expression
         if source == "parameter":
             return self._parameters[name]
@@ -62,6 +77,12 @@ class Payment:
             return self._unknown("lists of identifiers")
         return self._settings.has(KINDS[column[3]], effect, str(form))
 
+    def _of_past(self, aggregate: Expression) -> Value:
+        if self.past is None:
+            return self._unknown("the account's other payments")
+        value = self.past.aggregates[aggregate]
+        return self._unknown(self.past.reasons[aggregate]) if value is UNKNOWN else value
+
     def feature(self, name: str) -> float:
         """A stored feature; NaN if it is missing."""
         return number_of(self._features[self._program.columns[name]])
@@ -81,6 +102,8 @@ class Payment:
         if name == "currency_known":
             return self._settings.rates.knows(t.get("currency", ""))
         if name == "id_conflict":
+            if self.past is not None and self.past.conflict is not UNKNOWN:
+                return self.past.conflict
             return self._unknown("the account's earlier payment IDs")
         time = t.get("received_at") or t["occurred_at"] if name == "received_at" else t["occurred_at"]
         if name == "hour":

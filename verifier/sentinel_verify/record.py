@@ -2,18 +2,21 @@
 
 transaction, score, alert ─► root of their batch ─► digest of its seal ─► root of the partition's tree ─► checkpoint
 control events ─► root of the control stream's tree ─► checkpoint
+earlier events of the account ─► see `history`
 blobs ─► their SHA-256, which program, model and events name
 """
 
 import hashlib
 import json
-import re
 from typing import Any, NamedTuple
 
 from . import trees
 from .bundle import Bundle
 from .checkpoint import Checkpoint, Key, read
 from .errors import Refused
+from .history import History, position_of
+from .history import check as check_history
+from .seals import digest_of, stated_digest
 
 Json = dict[str, Any]
 
@@ -21,7 +24,8 @@ Json = dict[str, Any]
 class Record(NamedTuple):
     """What was proved. control: events by their position, ascending; they are in the log, and at or before the one
     under which the batch was decided. refused: None if these are only some; else they are all, but for those that the
-    log's rules refused, at these positions. checkpoint: None if nothing was signed.
+    log's rules refused, at these positions. checkpoint: None if nothing was signed. history: the account's past, None
+    if it is not in the proof.
     """
 
     transaction: Json
@@ -32,6 +36,7 @@ class Record(NamedTuple):
     refused: list[int] | None
     checkpoint: Checkpoint | None
     digest: str
+    history: History | None
 
 
 def check(bundle: Bundle, keys: list[Key]) -> Record:
@@ -48,8 +53,9 @@ def check(bundle: Bundle, keys: list[Key]) -> Record:
     score = _decoded(bundle.score, "score.v1")
     events = _some if bundle.stream is None else _whole
     control, refused = events(bundle, checkpoint, seal)
+    transaction = _decoded(bundle.transaction, "transaction.v1")
     record = Record(
-        _decoded(bundle.transaction, "transaction.v1"),
+        transaction,
         score,
         _decoded(bundle.alert[0]) if bundle.alert is not None else None,
         seal,
@@ -57,26 +63,22 @@ def check(bundle: Bundle, keys: list[Key]) -> Record:
         refused,
         checkpoint,
         digest,
+        check_history(bundle, transaction["account_id"], score, checkpoint),
     )
     if record.alert is not None and record.alert.get("alert_id") != f"{bundle.partition:02d}:{bundle.position}":
         raise Refused(f"the alert is that of {record.alert.get('alert_id')}")
     if score["c"] != seal["control"]:
         raise Refused(f"the score names control position {score['c']}, and its seal {seal['control']}")
-    if not _position(score["f"]) <= _position(seal["feedback"]):
+    if not position_of(score["f"]) <= position_of(seal["feedback"]):
         raise Refused(f"the score names feedback position {score['f']}, and its seal ends at {seal['feedback']}")
-    if _position(bundle.position) > _position(seal["transactions"]):
+    if position_of(bundle.position) > position_of(seal["transactions"]):
         raise Refused(f"the decision is at {bundle.position}, and its seal ends at {seal['transactions']}")
     return record
 
 
-_SEAL_END = re.compile(rb'(.*"digest":")([0-9a-f]{64})("})', re.DOTALL)
-
-
 def _seal(bundle: Bundle) -> tuple[Json, str]:
     """The seal over the batch, and its digest: SHA-256(digest before ‖ root of the batch ‖ seal without its digest)."""
-    parts = _SEAL_END.fullmatch(bundle.seal.payload)
-    if parts is None:
-        raise Refused("the seal does not end with its digest")
+    digest = stated_digest(bundle.seal)
     seal = _decoded(bundle.seal.payload, "seal.v1")
     decisions, alerts, feedback, rejects = seal["counts"]
     size = decisions + alerts + feedback + rejects
@@ -84,8 +86,7 @@ def _seal(bundle: Bundle) -> tuple[Json, str]:
         raise Refused(f"a batch with {decisions} decisions has none at {bundle.decision.place}")
     hashed = trees.batch_leaf("decision", bundle.position, bundle.transaction, bundle.score)
     root = trees.batch_root(hashed, bundle.decision.place, size, bundle.decision.path)
-    digest = hashlib.sha256(bundle.seal.previous + root + parts[1] + parts[3]).hexdigest()
-    if digest != parts[2].decode():
+    if digest_of(bundle.seal, root) != digest:
         raise Refused("the seal does not cover this decision: transaction, score, seal or proof was changed")
     if bundle.alert is not None:
         payload, entry = bundle.alert
@@ -165,8 +166,3 @@ def _decoded(payload: bytes, kind: str = "") -> Json:
     if not isinstance(found, dict) or (kind and found.get("type") != kind):
         raise Refused(f"{payload[:60]!r} is not an entry of a log{f' of type {kind}' if kind else ''}")
     return found
-
-
-def _position(text: Any) -> tuple[int, int]:
-    generation, _, offset = str(text).partition("-")
-    return int(generation), int(offset)

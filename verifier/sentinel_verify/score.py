@@ -8,45 +8,56 @@ here (other kinds of models), is taken from the record, whose integrity level 1 
 import math
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from . import model
+from .aggregates import BEFORE
 from .errors import NotRecomputed, Refused
+from .features import column_bits, fold
 from .language import STANDARD, Expression, type_of
 from .numbers import sigmoid
-from .payment import Payment, bits_of, level_of, number_of, row_of, unpacked
+from .payment import Past, Payment, bits_of, level_of, number_of, row_of, unpacked
 from .program import COLUMNS, EFFECTS, ENGINE, SPEC, Program, Rule, identity_of, inlined, load, stated
 from .record import Json, Record
-from .settings import Settings, fold
+from .settings import Settings
+from .settings import fold as in_force
 from .values import UNKNOWN, Value, settled, value_of
 
+_OF_TABLES = COLUMNS[COLUMNS.index("merchant_count_1d") : COLUMNS.index("source_delay_s")]
+_PAST = "the account's other payments"
 _NO_MODEL = ("no_model", "model_unavailable")
 _NAMED = re.compile(r"\{([a-z][a-z0-9_]*)(:,?(?:\.[0-9])?[f%]?)?\}")
 
 
 class Recomputed(NamedTuple):
     """What was recomputed. taken: what was taken from the record, and why. settings: the control events in force, by
-    what they set. features: names of stored features that follow from the payment alone and were recomputed. missing:
-    why level 2 was not reached; "" if it was.
+    what they set. features: names of stored features that were recomputed; recorded: those that were taken from the
+    record, and why. missing: why level 2 was not reached; "" if it was. past: of the account, None if it is unknown;
+    unread then says why.
     """
 
     rules: int
     taken: list[str]
     settings: dict[str, int]
     features: list[str]
+    recorded: dict[str, str]
     missing: str
+    past: Past | None
+    unread: str
 
 
-def recompute(record: Record, partition: int, blobs: Mapping[str, bytes]) -> Recomputed:
-    """Recompute the score. Raises Refused if anything differs from the record, or a blob is left over."""
+def recompute(record: Record, partition: int, blobs: Mapping[str, bytes], *, is_past_read: bool = False) -> Recomputed:
+    """Recompute the score; with the account's history, also what follows from that. Raises Refused if anything differs
+    from the record, or a blob is left over.
+    """
     score = record.score
     if not blobs:
         raise NotRecomputed("the proof holds neither program nor model: it was made for level 1")
     if (score["engine"], score["spec"]) != (ENGINE, SPEC):
         raise NotRecomputed(f"it was decided by engine {score['engine']} with feature spec {score['spec']}")
     program, used = load(score["program"], blobs)
-    settings = fold(record, partition)
+    settings = in_force(record, partition)
     taken: list[str] = []
     reasons = score["degraded"].split("+") if score.get("degraded") else []
     _check_degradation(record, settings, reasons, taken)
@@ -58,7 +69,13 @@ def recompute(record: Record, partition: int, blobs: Mapping[str, bytes]) -> Rec
         raise Refused(f"the score has {len(features)} features, and its program stores {program.width}")
     payment = Payment(record.transaction, features, program, values, settings)
     _same("rate", float(record.transaction.get("rate", 1.0)), settings.rates.of(record.transaction.get("currency", "")))
-    plain = _from_payment(payment, program, features)
+    unread = ""
+    if is_past_read:
+        try:
+            payment.past = fold(record, program, settings, features)
+        except NotRecomputed as error:
+            unread = str(error)
+    plain, recorded = _features(payment, program, features)
     has_model = not any(reason in reasons for reason in _NO_MODEL)
     missing = _check_margin(record, settings, program, payment, features, blobs, used, has_model)
     if set(blobs) != set(used):
@@ -73,7 +90,7 @@ def recompute(record: Record, partition: int, blobs: Mapping[str, bytes]) -> Rec
     _check_draw(record, settings, reasons, taken)
     if score.get("shadow_model"):
         taken.append(f"the shadow model {score['shadow_model']}, which decides nothing")
-    return Recomputed(len(program.rules), taken, settings.positions, plain, missing)
+    return Recomputed(len(program.rules), taken, settings.positions, plain, recorded, missing, payment.past, unread)
 
 
 def _check_program(record: Record, settings: Settings, digest: str, taken: list[str]) -> None:
@@ -131,23 +148,41 @@ def _check_degradation(record: Record, settings: Settings, reasons: list[str], t
         taken.append(f"degraded: {'+'.join(reasons)}")
 
 
-def _from_payment(payment: Payment, program: Program, features: list[int]) -> list[str]:
-    """The stored features that follow from the payment alone, recomputed and compared."""
-    found = []
+def _features(payment: Payment, program: Program, features: list[int]) -> tuple[list[str], dict[str, str]]:
+    """The stored features that follow from the payment, and from the past if that is known, compared with the record;
+    and why the others are taken from it.
+    """
+    found: list[str] = []
+    recorded: dict[str, str] = {}
+
+    def compare(name: str, value: Value, bits: Callable[[Value], int], why: str) -> None:
+        if value is UNKNOWN:
+            recorded[name] = why
+        elif bits(value) != features[program.columns[name]]:
+            raise Refused(f"the feature {name} is not what follows from the payment" + (
+                " and the account's history" if payment.past is not None else ""
+            ))  # fmt: skip
+        else:
+            found.append(name)
+
+    known = {} if payment.past is None else payment.past.columns
+    why = _PAST if payment.past is None else BEFORE
+    for name in COLUMNS:
+        compare(name, known.get(name, UNKNOWN), column_bits, "reference tables" if name in _OF_TABLES else why)
     expressions = {**stated(), **{name: inlined(name, program) for name in program.definitions}}
     for name, expression in expressions.items():
-        if name not in program.columns or _reads_past(expression):
+        if name not in program.columns:
             continue
+        payment.unknown.clear()
         try:
-            value = value_of(settled(expression), payment)
-        except NotRecomputed:
-            continue
-        if value is UNKNOWN:
-            continue
-        if bits_of(value) != features[program.columns[name]]:
-            raise Refused(f"the feature {name} is not what follows from the payment")
-        found.append(name)
-    return found
+            is_read = payment.past is not None or not _reads_past(expression)
+            value = value_of(settled(expression), payment) if is_read else UNKNOWN
+            why = payment.unknown[0] if payment.unknown else _PAST
+        except NotRecomputed as error:
+            value, why = UNKNOWN, str(error)
+        recorded.pop(name, None)
+        compare(name, value, column_bits if name in COLUMNS else bits_of, why)
+    return found, recorded
 
 
 def _reads_past(expression: Expression) -> bool:

@@ -9,7 +9,7 @@ from sentinel_verify.checkpoint import Key
 
 from core.log.memory import MemoryLog
 from core.settings import Settings
-from projections.audit.proof import Anchor
+from projections.audit.sealed_entries import Anchor
 from tests.builders.api import Served, served
 from tests.builders.baseline_log import PARTITIONS
 from tests.builders.proofs import anchored, corpus
