@@ -1,7 +1,8 @@
 """Bounds on what one verification may take, whatever the file is: memory and time of this process, by the operating
-system. Nothing on systems that have neither (Windows); the bounds within the format hold everywhere (`bundle`).
+system, where it has them (Windows has neither). The bounds within the format hold everywhere (`bundle`).
 """
 
+import contextlib
 import signal
 from typing import NoReturn
 
@@ -16,7 +17,8 @@ except ImportError:  # Windows
 def limit(seconds: int, megabytes: int) -> None:
     """From here on Refused is raised after so many seconds, and MemoryError for more memory than this."""
     if resource is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (megabytes * 2**20, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        with contextlib.suppress(OSError, ValueError):  # the system has a lower bound already, or can't set any
+            resource.setrlimit(resource.RLIMIT_AS, (megabytes * 2**20, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
     def stop(*_: object) -> NoReturn:
         raise Refused(f"it is not verified after {seconds} seconds; allow it more with --seconds")

@@ -123,7 +123,7 @@ def text(found: dict[str, Any]) -> str:
     elif found["level"]:
         lines.append("UNANCHORED nothing signed vouches for this: it holds if you know from elsewhere that seal"
                      f" {found['place']['seal']} has the digest {found['place']['seal_digest']}, and that the control"
-                     " events in the proof are the log's")  # fmt: skip
+                     " events and the history in the proof are the log's")  # fmt: skip
     if found["level"]:
         lines.append("level 1    record intact: the decision stands in the log like this")
     if found["level"] >= 2:

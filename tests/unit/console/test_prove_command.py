@@ -87,6 +87,27 @@ def test_a_proof_against_anchors(
     assert (tmp_path / "b.proof").read_bytes() == (tmp_path / "a.proof").read_bytes()
 
 
+def test_a_proof_with_the_account_s_history(
+    sentinel: Sentinel, log: RedisLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Level 3 on a server, whole and of a day; the verifier then asks for level 3 by itself."""
+    signed = corpus(log, PARTITIONS)
+    (tmp_path / "c").write_bytes(signed.anchor.note.content)
+    _, place = alert(log)
+    asked = ("prove", "--position", place, "--checkpoint", "c", "--level", 3)
+    assert sentinel(*asked, "--out", "a.proof")[0] == 0
+    assert (tmp_path / "a.proof").stat().st_mode & 0o777 == 0o600
+    code, found = verified(tmp_path / "a.proof", "--public-key", signed.key, capsys=capsys)
+    assert code == 0 and found["level"] == 3 and found["history"]["before"] == 0
+    assert sentinel(*asked, "--days", 1, "--out", "b.proof")[0] == 0
+    code, part = verified(tmp_path / "b.proof", "--public-key", signed.key, capsys=capsys)
+    held, whole = part["history"], found["history"]
+    assert code == 0 and held["payments"] + held["before"] == whole["payments"]
+    assert verifier.main([str(tmp_path / "a.proof"), "--public-key", signed.key]) == 0
+    out = capsys.readouterr().out
+    assert "level 3    features recomputed: from all" in out and "taken from the record (reference tables)" in out
+
+
 def test_a_proof_without_anchors(
     sentinel: Sentinel, log: RedisLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,6 +133,8 @@ def test_what_it_refuses(sentinel: Sentinel, log: RedisLog, tmp_path: Path) -> N
         ([name], 2, "missing --out"),
         (["--out", "a"], 2, "missing transaction"),
         ([name, "--out", "nowhere/a"], 2, "does not exist"),
+        ([name, "--out", "a", "--days", "9"], 2, "only --level 3 holds"),
+        ([name, "--out", "a", "--level", "1", "--whole-control"], 2, "levels 2 and 3"),
         (["--position", place, "--out", "a", "--checkpoint", "early"], 2, "sign a later one (sentinel anchor)"),
         (["--position", place, "--out", "a", "--checkpoint", "other"], 2, "is of log"),
         (["--position", place, "--out", "a", "--checkpoint", "none"], 3, "the note"),
