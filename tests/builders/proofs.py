@@ -264,7 +264,7 @@ def vectors() -> dict[str, tuple[bytes, int, str, list[str]]]:
             [],
         ),
         "refused-seal": (
-            changed(alerted, lambda proof: proof.update(seal=json.loads(other)["seal"])),
+            changed(alerted, lambda proof: proof.update(seal=json.loads(short)["seal"])),
             3,
             "REFUSED",
             [],
@@ -320,7 +320,7 @@ def vectors() -> dict[str, tuple[bytes, int, str, list[str]]]:
             "not in the order of the log",
             [],
         ),
-        "refused-history-amount": (bit(history, b'amount\\"'), 3, "does not cover this decision", []),
+        "refused-history-amount": (bit(history, b'amount\\"'), 3, "does not cover the feedback of the history", []),
         "refused-history-seals": (
             changed(history, lambda proof: proof["history"]["proof"].reverse()),
             3,
