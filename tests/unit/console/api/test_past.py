@@ -18,8 +18,9 @@ from console.api.past import states as past_states
 from console.api.past.seals import Seals
 from console.api.past.states import Past, PastStates
 from console.api.views import Views
-from core.codec import decode_seal, encode
+from core.codec import decode_account_event, decode_seal, encode
 from core.events import FeedbackReceived, Position
+from core.log.base import Entry
 from core.log.memory import MemoryLog
 from core.times import DAY_MS, HOUR_MS
 from projections.audit.redecide import LoggedDecision, account_events, decisions, recompute
@@ -312,3 +313,32 @@ def test_seals_know_their_bounds() -> None:
     assert len(seals) == log.head(0).sequence
     for sequence in range(len(seals) + 1):
         assert seals.bound(sequence) == bound_at(log, 0, Place(sequence))
+
+
+def test_feedback_that_was_read_ahead_and_lost_is_read_again(tmp_path: Path) -> None:
+    """The log server lost what had been read of it before the index came there, and got other verdicts instead."""
+    log, other = judged_log(2), judged_log(2).clone()
+    half = truncated(log, at(log, [0.5] * (PARTITIONS + 1)))
+    views, growing = followed(half, [], tmp_path)
+    heads = {p: log.head(p) for p in range(PARTITIONS)}
+    growing.now = log
+    views._past.expect(heads, {p: views.index.last(p) for p in heads})  # noqa: SLF001 - the connection broke after this
+    for p in heads:
+        for entry in log.read(p, "feedback", half.head(p).feedback, count=10**6):
+            event = decode_account_event(entry.payload)
+            assert isinstance(event, FeedbackReceived)
+            other.tamper(p, "feedback", entry.id, encode(msgspec.structs.replace(event, verdict="unsure")))
+    for growing.now in (half, other):
+        while views.follow().is_news:
+            pass
+    assert_same_labels(*both(views, other, resolve(other, range(PARTITIONS), str(T0 + 10**12))))
+
+
+def test_labels_of_an_unreadable_payment_are_folded_as_ever(tmp_path: Path) -> None:
+    """What was heard can't be told, so the answer comes from the log, which tells the fault or has mended it."""
+    log = judged_log(2)
+    views, _ = followed(log, [], tmp_path)
+    held = views._past.labels[0]  # noqa: SLF001
+    held.hear(Entry(Position(9, 9), b"{}"), Entry(Position(9, 9), b"{}"))
+    assert held.is_broken
+    assert_same_labels(*both(views, log, resolve(log, range(PARTITIONS), str(T0 + 10**12))))
