@@ -159,7 +159,7 @@ def _of_history(found: dict[str, Any]) -> str:
     more = f"; {held['before']} before them are not in the proof" if held["before"] else ""
     return (
         f"level 3    features recomputed: from {which} payments that the account's decisions counted before this one,"
-        f" and {held['feedback']} events of feedback{more}"
+        f" and the verdicts and blocks on it ({held['feedback']}){more}"
     )
 
 
