@@ -66,7 +66,16 @@ def bound_findings(s: Settings, state: ControlState) -> Iterator[Said]:
     if state.identity is None:
         return
     store = SnapshotStore(Path(s.snapshot_directory), s.log_prefix)
-    for partition, found in store.forgotten(state.identity.partitions).items():
+    for partition, found in store.forgotten(state.identity).items():
+        if found is None:
+            yield (
+                f"partition {partition}",
+                "warn",
+                f"its snapshot in {s.snapshot_directory} is another log's, of an earlier build, or was changed: it is"
+                " not used",
+                "if it is still there after a worker's next snapshot, find out who writes into this folder",
+            )
+            continue
         if found.evicted:
             protected = f", {found.evicted_protected:,} of them blocked or defrauded" if found.evicted_protected else ""
             yield (

@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from core import replay
+from core.codec import decode_seal
 from core.context import Resolver
 from core.control import ControlState
-from core.errors import Incomplete, SentinelError, Unavailable
+from core.errors import Corrupt, Incomplete, SentinelError, Unavailable
+from core.events import START
 from core.features.state import AccountState
-from core.identity import FIXED, required
+from core.identity import FIXED, LogIdentity, required
 from core.log.base import EventLog, Head
+from core.log.seals import begins
 from core.receipt import AHEAD_MS
 from core.settings import Settings
 from core.times import minute_text
@@ -155,6 +158,7 @@ class Ownership:
                 f"partition {partition}: its last seal has seen control position {head.control}, but the control stream"
                 f" ends at {control.position}: it lost its tail. Restore the log from a backup"
             )
+        self._check_beginning(partition, head, required(control.identity))
         kept = self._kept.get(partition)
         if kept is not None and kept.head == head and kept.settled and self._holds(kept, control):
             return sources.owned(partition, head, kept.state, kept.snapshot_sequence)
@@ -180,6 +184,19 @@ class Ownership:
                 remedy="compare this machine's clock with that of the worker that wrote the log before",
             )
         return sources.owned(partition, head, state, after.sequence)
+
+    def _check_beginning(self, partition: int, head: Head, identity: LogIdentity) -> None:
+        """Raise Corrupt if the partition's first seal names another log. On an emptied server an append of a worker
+        that has not noticed may come after another worker began a new log: a partition that was empty is so again.
+        """
+        first = self._log.read(partition, "seals", START, 1) if head.sequence else []
+        said = decode_seal(first[0].payload).begins if first else ""
+        if said and said != begins(identity.log_id, partition):
+            raise Corrupt(
+                f"partition {partition} begins as {said}, and this log is {identity.log_id}: its server was emptied,"
+                " and a worker of the former log appended to it before it noticed. Stop all workers, and begin again"
+                " under another log prefix (SENTINEL_LOG_PREFIX)"
+            )
 
 
 class Sources(NamedTuple):

@@ -4,10 +4,14 @@ A file `<prefix>-p07.snapshot`: one JSON line (partition, sequence, digest, posi
 AccountState. It is written atomically (`core.files`). It is believed only if its code over all of this is right under
 the log's key (I17) and the log's seal of that sequence has the same digest; anything else is ignored and the state is
 folded from the log. Deleting snapshots is always safe.
+
+The line has a code of its own, under the same key, so that whoever only reads it (`sentinel doctor`, `verify`) need not
+read hundreds of megabytes to know that this log's workers wrote it.
 """
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -48,6 +52,16 @@ class _Header(msgspec.Struct, frozen=True):
     evicted: int = 0
     evicted_protected: int = 0
     forgotten: int = 0
+    code: str = ""
+
+    def code_under(self, identity: LogIdentity) -> str:
+        """The line's HMAC-SHA256, in hexadecimal digits."""
+        line = msgspec.json.encode(msgspec.structs.replace(self, code=""))
+        return hmac.digest(identity.mac_key("snapshot header"), line, "sha256").hex()
+
+    def is_of(self, identity: LogIdentity) -> bool:
+        """Whether somebody with the log's key wrote it."""
+        return hmac.compare_digest(self.code.encode("utf-8", "replace"), self.code_under(identity).encode())
 
 
 class SnapshotStore:
@@ -78,6 +92,7 @@ class SnapshotStore:
             state.evicted_protected,
             state.remembered.forgotten // 2,
         )
+        header = msgspec.structs.replace(header, code=header.code_under(state.identity))
         return partial(self._write, partition, header, state.copy())
 
     def _write(self, partition: int, header: _Header, copy: StateCopy) -> None:
@@ -88,27 +103,39 @@ class SnapshotStore:
         except OSError as error:
             raise Unavailable(f"snapshot {path} can't be written: {error.strerror}") from error
 
-    def forgotten(self, partitions: int) -> dict[int, Forgotten]:
-        """As the snapshots of these partitions say, unchecked; a file that can't be read is left out."""
+    def forgotten(self, identity: LogIdentity) -> dict[int, Forgotten | None]:
+        """As the snapshots of the log's partitions say; None for one that is not this log's, or was changed. A file
+        that can't be read is left out.
+        """
         return {
             partition: Forgotten(header.accounts, header.evicted, header.evicted_protected, header.forgotten)
-            for partition, header in self._headers(partitions).items()
+            if header.is_of(identity)
+            else None
+            for partition, header in self._headers(identity.partitions).items()
         }
 
+    def is_of(self, partition: int, identity: LogIdentity) -> bool:
+        """Whether the partition's snapshot says that it is this log's, under the log's key."""
+        header = self._header(partition)
+        return header is not None and header.is_of(identity)
+
     def heads(self, partitions: int) -> dict[int, Head]:
-        """What the snapshots of these partitions say, unchecked; a file that can't be read is left out."""
+        """What the snapshots of these partitions say, unchecked: of a log that is gone, with its key. A file that can't
+        be read is left out.
+        """
         found = {partition: self.head(partition) for partition in range(partitions)}
         return {partition: head for partition, head in found.items() if head is not None}
 
     def _headers(self, partitions: int) -> dict[int, _Header]:
-        found: dict[int, _Header] = {}
-        for partition in range(partitions):
-            try:
-                with self._path(partition).open("rb") as file:
-                    found[partition] = msgspec.json.decode(file.readline(HEADER_MAX), type=_Header)
-            except (OSError, *UNDECODABLE):
-                continue
-        return found
+        found = {partition: self._header(partition) for partition in range(partitions)}
+        return {partition: header for partition, header in found.items() if header is not None}
+
+    def _header(self, partition: int) -> _Header | None:
+        try:
+            with self._path(partition).open("rb") as file:
+                return msgspec.json.decode(file.readline(HEADER_MAX), type=_Header)
+        except (OSError, *UNDECODABLE):
+            return None
 
     def load(
         self,

@@ -20,7 +20,9 @@ from console.anchoring.reading import Read
 from console.anchoring.settings import anchor_settings
 from console.limits import MAX_DEGRADED, MAX_LATE, MaxDegraded, MaxLate, exceeded
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
-from core.errors import BadInput, Corrupt
+from core import control_stream
+from core.errors import BadInput, Corrupt, SentinelError
+from core.identity import LogIdentity
 from core.lateness import late
 from core.log.anchored import Anchors
 from core.log.archive import verifying
@@ -220,8 +222,12 @@ def run(
     if newest is not None and not only:
         partitions = sorted({*partitions, *range(len(newest.state.partitions))})
     found = []
+    try:
+        identity = control_stream.current(log).identity
+    except SentinelError:  # what is wrong with it is told below
+        identity = None
     for p in partitions:
-        evidence = control.evidence_of(p) + _snapshot(s, p)
+        evidence = control.evidence_of(p) + _snapshot(s, p, identity)
         checked = verifying.check_partition(log, archive, p, archived, evidence, control.log_id, anchors)
         found.append(checked)
         if checked.fault:
@@ -232,10 +238,15 @@ def run(
     return Found(found, end, faults, control, newest, since, read)
 
 
-def _snapshot(s: Settings, partition: int) -> list[Evidence]:
-    """The seal at which the partition's snapshot on this machine was taken, if there is one."""
-    head = SnapshotStore(Path(s.snapshot_directory), s.log_prefix).head(partition)
-    who = f"the snapshot in {s.snapshot_directory} (if it is another log's, delete it),"
+def _snapshot(s: Settings, partition: int, identity: LogIdentity | None) -> list[Evidence]:
+    """The seal at which the partition's snapshot on this machine was taken, if there is one. One without a code under
+    the log's key is told as such: it is no proof, but the log may have been exchanged, with its key.
+    """
+    store = SnapshotStore(Path(s.snapshot_directory), s.log_prefix)
+    head = store.head(partition)
+    is_ours = identity is not None and store.is_of(partition, identity)
+    whose = "this log's workers wrote it" if is_ours else "not written under this log's key: another log's, or forged"
+    who = f"the snapshot in {s.snapshot_directory} ({whose}),"
     return [Evidence(who, head.sequence, head.digest)] if head is not None else []
 
 

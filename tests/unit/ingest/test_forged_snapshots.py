@@ -9,12 +9,14 @@ import msgspec
 import numpy as np
 import pytest
 
+from console.edge_report import bound_findings
 from core import control_stream, replay
 from core.features.state import AccountState
 from core.hashing import HashKey
 from core.identity import LogIdentity
 from core.log.memory import MemoryLog
 from core.log.seals import head_from_entry
+from core.settings import Settings
 from ingest.snapshots import SnapshotStore
 from tests.builders.logs import PARTITIONS, entries, filled
 
@@ -115,3 +117,26 @@ def test_every_byte_counts(log: MemoryLog, store: SnapshotStore, tmp_path: Path)
         changed[at] ^= 1
         path(tmp_path, 1).write_bytes(changed)
         assert store.load(1, log, log.head(1), identity) is None, at
+
+
+def test_what_a_snapshot_says_is_shown_only_under_the_logs_key(
+    log: MemoryLog, store: SnapshotStore, tmp_path: Path
+) -> None:
+    """Its first line has a code of its own: a changed or invented one is told as not this log's, and so is another
+    log's. It takes no look at the state that follows.
+    """
+    identity = control_stream.identity_of(log)
+    store.save(0, log.head(0), folded(log, 0))
+    path = tmp_path / "t-p00.snapshot"
+    known = store.forgotten(identity)[0]
+    assert known is not None and known.accounts > 0 and store.is_of(0, identity)
+    other = identity._replace(log_id="f" * 32)
+    assert store.forgotten(other) == {0: None} and not store.is_of(0, other)
+    line, _, body = path.read_bytes().partition(b"\n")
+    header = msgspec.json.decode(line)
+    for change in ({"sequence": header["sequence"] + 1}, {"evicted": 7}, {"code": "0" * 64}, {"code": ""}):
+        path.write_bytes(msgspec.json.encode(header | change) + b"\n" + body)
+        assert store.forgotten(identity) == {0: None} and not store.is_of(0, identity), change
+    state = control_stream.current(log)
+    said = list(bound_findings(Settings(snapshot_directory=str(tmp_path), log_prefix="t"), state))
+    assert len(said) == 1 and "is another log's, of an earlier build, or was changed" in said[0][2]

@@ -6,15 +6,20 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from core import control_stream
 from core.context import Resolver
+from core.errors import Corrupt
+from core.events import LogCreated
+from core.log.base import Batch, Head
+from core.log.memory import MemoryLog
 from core.settings import Settings
 from core.times import DAY_MS
 from ingest.ownership import Ownership
 from tests.builders.events import transaction
-from tests.builders.live import Live
-from tests.builders.models import load_tiny
+from tests.builders.live import NOW, Live
+from tests.builders.models import ARTIFACT, load_tiny
 
 
 @pytest.mark.parametrize("ahead_days", [0, 3650])
@@ -30,3 +35,31 @@ def test_a_partition_received_in_the_future_is_told(
     assert owned[0].state.received_at == at
     printed = capsys.readouterr()
     assert ("ingest.clock_behind" in printed.out + printed.err) == (ahead_days > 0)
+
+
+def test_a_late_batch_of_a_former_log_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker's first append to a partition, sent before it noticed that its server was emptied, succeeds on the log
+    that another worker began there meanwhile: its next owner does not go on from it.
+    """
+    former = Live()
+    sent: list[tuple[int, Batch, Head]] = []
+    append = former.log.append
+
+    def kept(partition: int, batch: Batch, expected: Head) -> Head:
+        sent.append((partition, batch, expected))
+        return append(partition, batch, expected)
+
+    monkeypatch.setattr(former.log, "append", kept)
+    former.send([transaction(1, occurred_at=NOW)])
+    events = [entry.event for entry in control_stream.history(former.log)]
+    assert isinstance(events[0], LogCreated)
+    new = MemoryLog()
+    new.put_blob(ARTIFACT)
+    control_stream.append(new, lambda known: [replace(events[0], log_id="f" * 32), *events[1:]])
+    new.append(*sent[0])
+    ownership = Ownership(Settings(snapshot_directory=str(tmp_path)), new, Resolver(new.get_blob, load_tiny))
+    with pytest.raises(Corrupt, match=r"begins as 0+/0, and this log is f+: its server was emptied"):
+        ownership.take([0], control_stream.current(new))
+    assert Ownership(
+        Settings(snapshot_directory=str(tmp_path)), former.log, Resolver(former.log.get_blob, load_tiny)
+    ).take([0], control_stream.current(former.log))
