@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
@@ -58,7 +59,9 @@ _CODE_KEY = re.compile(
     rf"(?:{'|'.join((*_CODE_NAMES, 'cid', 'cvx', 'pin'))})(?:[_. -]?(?:code|value|number|no))?\\?[\"']?[ \t]{{0,4}}[:=]"
     r"[ \t]{0,4}\\?[\"']?[ \t]{0,4}([0-9]{3,4})(?![0-9]|\.[0-9])".encode()
 )
-_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})|\\(/)")
+_UNLIKE = re.compile(r"[^\x00-\x7f]")
+_UNLIKE_RAW = re.compile(r"\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})|\\(/)|[^\x01-\x7f]")
+"""Characters that a text as ASCII does not hold as themselves; in raw bytes, escapes and zeros too."""
 _CODE_WORDS = frozenset(
     ("cvv", "cvv2", "cvc", "cvc2", "cvn", "cvn2", "cav", "cav2", "csc", "cid", "cvd", "cvx", "icvv", "dcvv", "pin")
 )
@@ -264,30 +267,55 @@ def _spans(text: str, *, is_raw: bool) -> Iterator[_Span]:
         if places is None:
             yield _Span(start, end, what, plain[start:end])
         else:
-            yield _Span(places[start][0], places[end - 1][1], what, plain[start:end])
+            yield _Span(places.of(start)[0], places.of(end - 1)[1], what, plain[start:end])
 
 
-def _plain(text: str, *, is_raw: bool) -> tuple[bytes, list[tuple[int, int]] | None]:
+class _Places:
+    """From where to where in a text the character of each byte reaches: in runs, in which each is one character."""
+
+    def __init__(self) -> None:
+        self._begins: list[int] = []
+        self._runs: list[tuple[int, int]] = []  # the run's place in the text, and how far its characters reach
+
+    def add(self, begin: int, start: int, size: int) -> None:
+        """From the byte `begin` on, characters of `size` from `start` on."""
+        self._begins.append(begin)
+        self._runs.append((start, size))
+
+    def of(self, byte: int) -> tuple[int, int]:
+        """The place of a byte's character."""
+        run = bisect_right(self._begins, byte) - 1
+        start, size = self._runs[run]
+        start += byte - self._begins[run]
+        return start, start + size
+
+
+def _plain(text: str, *, is_raw: bool) -> tuple[bytes, _Places | None]:
     """The text as ASCII: digits of all scripts as digits, spaces and dashes likewise, invisible characters left out,
-    other letters as `x`; and for each byte from where to where its character reaches, or None if that is itself.
-    is_raw: escapes count as the characters that they mean.
+    other letters as `x`; and the places of its bytes, or None if each is its character's. is_raw: escapes count as the
+    characters that they mean.
     """
     has_escapes = is_raw and "\\" in text
     if text.isascii() and not has_escapes and not (is_raw and "\x00" in text):
         return text.encode(), None
-    out = bytearray()
-    places: list[tuple[int, int]] = []
+    out, places = bytearray(), _Places()
     k = 0
-    while k < len(text):
-        c, size = text[k], 1
-        if has_escapes and c == "\\" and (escape := _ESCAPE.match(text, k)):
-            c, size = escape[3] or chr(int(escape[1] or escape[2], 16)), len(escape[0])
+    for m in (_UNLIKE_RAW if is_raw else _UNLIKE).finditer(text):
+        start, end = m.span()
+        if k < start:  # a run that is itself, which is nearly all of most texts
+            places.add(len(out), k, 1)
+            out += text[k:start].encode()
+        k = end
+        c = m[0]
+        if c[0] == "\\":
+            c = m[3] or chr(int(m[1] or m[2], 16))
         code = ord(c)
         shown = -1 if is_raw and code == 0 else code if code < 128 else _shown(c)
         if shown >= 0:
+            places.add(len(out), start, end - start)
             out.append(shown)
-            places.append((k, k + size))
-        k += size
+    places.add(len(out), k, 1)
+    out += text[k:].encode()
     return bytes(out), places
 
 
