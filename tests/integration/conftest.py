@@ -42,7 +42,8 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     """A file system of 64 MB to fill."""
     trial = tmp_path / "trial"
     trial.mkdir()
-    need(missing_for_mounts(trial))
+    if (forbidden := missing_for_mounts(trial)) is not None:
+        pytest.skip(forbidden)  # also in CI: a container may forbid it, and nothing that can be installed helps
     with small_disk(tmp_path / "disk", 64) as made:
         yield made
 
