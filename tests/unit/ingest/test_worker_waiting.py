@@ -62,7 +62,7 @@ def test_a_message_that_comes_after_the_linger_waits_for_nobody(worker: Any) -> 
     """The linger counts from the last append: what comes 60 ms later is decided at once, not 40 ms after that."""
     transactions = Topic(count=1, late_s=0.06)
     fetcher = fetcher_of(SETTINGS, {0: owned_of(0)}, transactions, Topic())
-    worker._sent_at = time.monotonic()
+    worker._appending.sent_at = time.monotonic()
     fetcher.poll(1.0, worker._waits_until(0))
     assert transactions.waits == [1.0, GATHER_S]
 
