@@ -25,7 +25,7 @@ def judged(api: Served, decided: MemoryLog) -> tuple[str, list[tuple[bool, float
     for number in range(ACCOUNTS):
         account = f"a{number:06d}"
         for status in ("fraud", "legitimate"):
-            page = api.get("/v1/labels", "viewer", account=account, status=status, limit=1000).json()
+            page = api.get("/v1/labels", "auditor", account=account, status=status, limit=1000).json()
             labels |= {(account, row["transaction_id"]): status for row in page["labels"]}
     found, decisions, model = [], 0, ""
     for p in range(PARTITIONS):

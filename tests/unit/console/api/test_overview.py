@@ -104,7 +104,7 @@ def test_who_else_is_what_the_log_shows(api: Served, rows: list[dict[str, Any]])
     """Every link stands for as many payments as the log has; nothing that few share is missing; bounds hold."""
     linked, moment = 0, max(row["recorded_at"] for row in rows)
     for account in sorted({row["account_id"] for row in rows})[:10]:
-        answer = api.get(f"/v1/accounts/{account}/related", "viewer", as_of=str(moment)).json()
+        answer = api.get(f"/v1/accounts/{account}/related", "auditor", as_of=str(moment)).json()
         assert len(answer["nodes"]) <= NODES_MAX
         for link in answer["links"]:
             thing, who = (
@@ -128,9 +128,9 @@ def test_searches_find_by_merchant_device_card_and_severity(api: Served, rows: l
     some = next(row for row in rows if row.get("device_id") and row.get("merchant_id") and row.get("severity"))
     for name, field in (("merchant", "merchant_id"), ("device", "device_id"), ("severity", "severity")):
         wanted = sum(row.get(field) == some[field] for row in rows)
-        page = api.get("/v1/decisions", "viewer", limit=500, **{name: some[field]}).json()
+        page = api.get("/v1/decisions", "auditor", limit=500, **{name: some[field]}).json()
         assert len(page["decisions"]) == min(wanted, 500) > 0
-    assert api.get("/v1/decisions", "viewer", merchant="no such shop").json()["decisions"] == []
+    assert api.get("/v1/decisions", "auditor", merchant="no such shop").json()["decisions"] == []
 
 
 def test_a_rule_names_what_it_reads(api: Served) -> None:

@@ -76,7 +76,7 @@ def test_searches_find_what_a_scan_finds(api: Served, rows: list[dict[str, Any]]
             wanted = [row for row in wanted if 20 <= row["amount"] <= 200.5]
         got, cursor = [], ""
         for _ in range(3):
-            page = api.get("/v1/decisions", "viewer", limit=rng.choice([1, 7, 500]), cursor=cursor, **query).json()
+            page = api.get("/v1/decisions", "auditor", limit=rng.choice([1, 7, 500]), cursor=cursor, **query).json()
             got += [row["place"] for row in page["decisions"]]
             cursor = page["next"]
             if not cursor:

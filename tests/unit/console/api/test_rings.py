@@ -147,7 +147,7 @@ def test_the_route_names_members_and_what_connects_them(api: Served, decided: Me
                 at, is_declined = t.received_at or t.occurred_at, s.decision == "decline"
                 alert, newest = s.severity is not None, max(newest, t.recorded_at)
                 paid.append(Paid(t.account_id, t.device_id, t.card_id, t.amount * t.rate, is_declined, alert, at))
-    answer = api.get("/v1/rings", "viewer", limit=500, as_of=str(newest)).json()
+    answer = api.get("/v1/rings", "auditor", limit=500, as_of=str(newest)).json()
     since = [each for each in paid if each.at >= answer["since"]]
     expected = components(since)
     assert answer["found"] == len(answer["rings"]) == len(expected) > 0
@@ -158,7 +158,7 @@ def test_the_route_names_members_and_what_connects_them(api: Served, decided: Me
         assert len(ring["members"]) == min(len(whole), rings.NAMED_MAX)
         for member in ring["members"]:
             assert member["payments"] == sum(each.account == member["account"] for each in since)
-            profile = api.get(f"/v1/accounts/{member['account']}", "viewer", as_of=str(newest)).json()["profile"]
+            profile = api.get(f"/v1/accounts/{member['account']}", "auditor", as_of=str(newest)).json()["profile"]
             assert member["blocked"] == profile["blocked"]
         for thing in ring["things"]:
             users = {each.account for each in since if getattr(each, thing["kind"]) == thing["id"]}

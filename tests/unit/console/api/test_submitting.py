@@ -255,7 +255,7 @@ def test_a_bad_verdict_is_refused(live: Served, body: Any, role: str, status: in
 def heard(live: Served, seconds: float, last: str = "", **query: Any) -> list[tuple[str, str, dict[str, Any]]]:
     """The (ID, type, data) of the events of a stream that ends after so many seconds."""
     headers = {"last-event-id": last} if last else {}
-    text = live.get("/v1/events", "viewer", headers, seconds=seconds, **query).text
+    text = live.get("/v1/events", "auditor", headers, seconds=seconds, **query).text
     found = []
     for block in text.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line and not line.startswith(":"))
