@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from core import control_stream
-from core.events import IdentityAdded, IdentityRevoked
+from core.errors import BadInput
+from core.events import AccountBlocked, IdentityAdded, IdentityRequired, IdentityRevoked
+from core.feedback_signing import check
 from core.log.memory import MemoryLog
 from tests.builders import baseline_log
 from tests.builders.api import Served, served
@@ -68,3 +70,19 @@ def test_a_revoked_person_acts_no_more(api: Served, log: MemoryLog) -> None:
     put(log, ("ann", IdentityRevoked(**by("ann"), name="Pam")))
     got = api.post("/v1/models/rollback", {"reason": "r"}, "publisher")
     assert got.status_code == 422
+
+
+def test_feedback_is_signed_for_who_may_give_it(api: Served, log: MemoryLog) -> None:
+    """Under the API's key, in the user's name; what workers would refuse is refused before Kafka has it."""
+    required = IdentityRequired(**by("ann"), required=True, feedback="signed")
+    cy = IdentityAdded(**by("ann"), name="Cy", roles=("analyst",), subject="cy")
+    assert not put(log, ("ann", cy), ("ann", required))
+    api.desk.control_page(0, 1, None)  # reads what was appended
+    told = api.desk.attest(AccountBlocked(account_id="a1", occurred_at=1, actor="cy"))
+    assert told.key == KEYS["web"].key_id
+    check(told, api.desk.control.governance.roster, api.desk.control.identity.log_id)  # type: ignore[union-attr]
+    for user in ("publisher", "Cy", "nobody", ""):
+        with pytest.raises(BadInput):
+            api.desk.attest(AccountBlocked(account_id="a1", occurred_at=1, actor=user))
+    got = api.post("/v1/accounts/a1/block", {"reason": "stolen"}, "analyst")
+    assert got.status_code == 403 and got.json()["reason"] == "not_permitted", got.text
