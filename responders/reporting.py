@@ -4,7 +4,8 @@ unsent ──send──► reported ──(the log holds it)──► settled
    ▲               │
    │               ├──(the log passed it by)──► rejected: told once, and not acted on again
    ├── the topic was made again, or Kafka lost messages that were passed: the log will not get it
-   └── it is unknown whether Kafka has it: sent again after the fence, if the log still lacks it
+   ├── it is unknown whether Kafka has it: sent again after the fence, if the log still lacks it
+   └── the log lost its tail, and decides again: so, too, since an outcome may come before its alert then
 """
 
 from __future__ import annotations
@@ -59,6 +60,14 @@ class Reports:
                 last = [next(positions) for _ in outcome.events][-1]
                 del self.unsent[key]
                 self.reported[key] = outcome._replace(position=last)
+
+    def unsettled(self, partition: int) -> None:
+        """The partition's fence is reached: what was reported and waits nevertheless is sent again. The log lost its
+        tail, and holds the outcome before the alert, where it settles nothing; or the worker rejected it, and will
+        once more.
+        """
+        for key in [key for key, outcome in self.reported.items() if outcome.item.partition == partition]:
+            self.unsent[key] = self.reported.pop(key)._replace(position=None)
 
     def settle(self, part: Part, reached: Position, gone: Position) -> list[Key]:
         """The keys of a partition that the log has settled; they are forgotten. Tells of those that it passed.

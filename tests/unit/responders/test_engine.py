@@ -421,6 +421,28 @@ def test_a_log_that_lost_its_tail_is_folded_again() -> None:
     assert world.outcomes() == ["AccountBlocked", "ActionSucceeded:block_account"]
 
 
+def test_outcomes_that_come_before_their_alert_are_sent_again_after_it() -> None:
+    """The log server lost the alert; the worker records the outcomes first when it decides again. Nobody is told
+    twice.
+    """
+    world, soc = World(), Receiver()
+    world.on("queue_for_review", "notify_fraud_team")
+    responder = world.responder({"soc": soc})
+    world.alert("queue_for_review", "notify_fraud_team")
+    responder.step()
+    responder.wait(1.0)
+    responder.step()  # Kafka has the outcomes, the log has not
+    world.log.truncate(0, world.log.head(0).sequence - 1)
+    world.offsets[0] = 0
+    world.pump()
+    alert = world.alert("queue_for_review", "notify_fraud_team")
+    settle(world, responder)
+    assert not responder.follower.part(0).waiting
+    assert soc.keys == [f"{alert}:notify_fraud_team"]
+    once = ["CaseRouted", "ActionSucceeded:queue_for_review", "ActionSucceeded:notify_fraud_team"]
+    assert world.outcomes() == once * 2
+
+
 def test_routes_choose_the_queue() -> None:
     """The first route that fits: by severity, amount in the base currency, reason code; else the default."""
     world = World()
