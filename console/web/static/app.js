@@ -26,7 +26,7 @@ function Who() {
     <div class="small soft">${me.value.roles.map((role) => role.replace("_", " ")).join(", ")}</div>
     <select aria-label="theme" value=${theme.value} onChange=${(e) => setTheme(e.target.value)}>
       <option value="auto">system</option><option value="light">light</option><option value="dark">dark</option></select>
-    ${can("POST /v1/me/password") && me.value.via === "session" && html`<button class=${me.value.has_password ? undefined : "main"} onClick=${() => { sheet.value = "password"; }}>${me.value.has_password ? "Password" : "Choose a password"}</button>`}
+    ${can("POST /v1/me/password") && me.value.via === "session" && html`<button class=${me.value.has_password ? undefined : "main"} onClick=${() => { sheet.value = "password"; }}>${me.value.has_password ? "Password" : "Set a password"}</button>`}
     <button onClick=${session.logout}>Log out</button></div>`;
 }
 

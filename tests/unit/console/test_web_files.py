@@ -9,12 +9,13 @@ import re
 import tomllib
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from setuptools import build_meta
 
 from console.web import serving
+from core.events import Control
 
 ROOT = Path(serving.__file__).parent
 REPOSITORY = ROOT.parent.parent
@@ -124,3 +125,11 @@ def test_the_wheel_holds_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     held = set(zipfile.ZipFile(tmp_path / "out" / wheel).namelist())
     missing = {f"console/web{name}" for name in serving.files()} - held
     assert not missing
+
+
+def test_every_control_event_is_told_in_words() -> None:
+    """The audit trail has a sentence for each kind of control event, and none for a kind that does not exist."""
+    script = (ROOT / "static" / "lib" / "acting.js").read_text(encoding="utf-8")
+    texts = script.partition("const TEXTS = {")[2].partition("\n};")[0]
+    tags = {str(event.__struct_config__.tag).partition(".")[0] for event in get_args(Control)}
+    assert set(re.findall(r"^  (\w+):", texts, re.M)) == tags

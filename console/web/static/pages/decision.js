@@ -1,8 +1,9 @@
 // One decision, provable: what was decided and why, against the account's normal, and made again from the log.
 import { html } from "/vendor/preact.js";
-import { useData } from "../lib/api.js";
+import { can, useData } from "../lib/api.js";
 import * as f from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
+import { Unmask } from "../lib/proof.js";
 import { go, href, setParams } from "../lib/router.js";
 import { Badge, Decision, Id, Loaded, Pairs, Severity, Time } from "../lib/widgets.js";
 import { Audit, Features, Model, Raw, tellEvent } from "./case.js";
@@ -10,7 +11,22 @@ import { Audit, Features, Model, Raw, tellEvent } from "./case.js";
 const TABS = [["features", "Against normal"], ["model", "Model"], ["audit", "Audit"], ["later", "What came later"], ["raw", "Raw"]];
 
 export default function Shown({ args, params }) {
-  const id = args[0] || "";
+  return can("GET /v1/decisions/{id}/audit") ? html`<${Story} id=${args[0] || ""} params=${params} />` : html`<${Plain} id=${args[0] || ""} />`;
+}
+
+/** What was decided, for those who may not read audits. */
+function Plain({ id }) {
+  const answer = useData(`/v1/decisions/${encodeURIComponent(id)}`);
+  return html`<${Loaded} answer=${answer} lines=${8}>${({ row, transaction }) => html`<div class="case-head"><${Decision} value=${row.decision} />${row.severity && html`<${Severity} value=${row.severity} />`}
+      <span class="answer">${f.amount(row.amount, row.currency)} by <${Id} value=${row.account_id} label="account" />${row.merchant_id ? html` at ${row.merchant_id}` : ""}</span>
+      <span class="soft"><${Time} at=${row.occurred_at} form="minute" /></span>${row.degraded && html`<${Badge} tone="bad">degraded: ${row.degraded}<//>`}</div>
+    <div class="two even" style=${{ paddingTop: "12px" }}><section><h2>Why</h2><ul class="evidence">${row.rules.map((code) => html`<li><div class="said mono">${code}</div></li>`)}
+        ${row.rules.length === 0 && html`<li><div class="said">No rule hit.</div></li>`}<li><div class="said">The model gave ${f.percent(row.probability, 1)}.</div></li></ul></section>
+      <section><h2>Payment</h2><${Pairs} rows=${[["ID", html`<${Id} value=${row.transaction_id} most=${30} label="payment" />`], ["where", [row.country, row.channel].filter(Boolean).join(", ")], ["category", f.words(row.merchant_category || "–")], row.device_id && ["device", html`<${Id} value=${row.device_id} />`],
+    row.card_id && ["card", html`<${Id} value=${row.card_id} />`], ["recorded", html`<${Time} at=${transaction.recorded_at} form="minute" />`], ["model", row.model || "none"], ["program", html`<${Id} value=${row.program} label="digest" />`]]} /><${Unmask} place=${row.place} /></section></div>`}<//>`;
+}
+
+function Story({ id, params }) {
   const answer = useData(`/v1/decisions/${encodeURIComponent(id)}/audit`);
   const tab = params.tab || "audit";
   const choose = (to) => setParams({ tab: to === "audit" ? null : to }, { replace: true });
