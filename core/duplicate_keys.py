@@ -24,7 +24,7 @@ _NONE, _UNSURE = 0, 1
 """What the scan says: no key stands twice, or `duplicate_key` has to look."""
 _INNER = 2048
 """Places in the hash table of an inner object's keys (a power of 2)."""
-_HASH = 0x3586AA4D6F03675B
+_HASH = 0x2D559ADF87CF0DF1
 
 
 def duplicate_key(value: bytes) -> str | None:

@@ -253,7 +253,7 @@ def snapshot(folder: Path) -> tuple[bytes, Feed]:
 
     def read(_: Path) -> None:
         store.heads(1)
-        store.forgotten(1)
+        store.forgotten(identity)
         store.load(0, log(), end, identity)
 
     return path.read_bytes(), file_of(folder, path.name, read)

@@ -110,13 +110,13 @@ def test_two_groups_on_one_log_disturb_but_never_damage_each_other(
     first, second = Threaded(on), Threaded(intruder)
     reloads: list[int] = []
     for worker in (first, second):
-        reload = worker.worker._reload
+        reload = worker.worker._appending._reload
 
         def counted(owned: Owned, reason: Exception, reload: Reload = reload) -> None:
             reloads.append(owned.partition)
             reload(owned, reason)
 
-        worker.worker._reload = counted  # type: ignore[method-assign]
+        worker.worker._appending._reload = counted  # type: ignore[method-assign]
     with on.log() as log, first, second:
         h.wait_for_decisions(on, log, produced)
         first.check()

@@ -11,12 +11,12 @@ from typing import Any
 from core.errors import SentinelError
 from core.log.archive import archiver
 from ingest import evidence, snapshots
+from ingest.appending import Appending
 from ingest.fetching import Fetcher
 from ingest.intake import Intake
 from ingest.ownership import Ownership
 from ingest.partition import Owned, Pending
 from ingest.publisher import Publisher
-from ingest.worker import Worker
 from tests.simulation import runs
 
 Change = tuple[Any, str, Any]
@@ -38,25 +38,25 @@ def _unknown_is_success() -> Change:
     def append_again(self: Any, pending: Pending) -> Any:
         return pending.sealed.head  # type: ignore[union-attr]
 
-    return Worker, "_append_again", append_again
+    return Appending, "_append_again", append_again
 
 
 def _published_before_appended() -> Change:
-    append = Worker._append
+    append = Appending.send
 
     def early(self: Any, pendings: list[Pending]) -> None:
         for pending in pendings:
             self._publisher.publish(pending.partition, pending)
         append(self, pendings)
 
-    return Worker, "_append", early
+    return Appending, "send", early
 
 
 def _conflict_ignored() -> Change:
     def conflict(self: Any, owned: Owned, error: Exception) -> None:
         owned.head = owned.tip = self._log.head(owned.partition)
 
-    return Worker, "_conflict", conflict
+    return Appending, "_conflict", conflict
 
 
 def _taken_is_committed() -> Change:

@@ -55,7 +55,7 @@ def test_a_snapshot_and_a_checkpoint_count_as_missing(log: MemoryLog, tmp_path: 
     (tmp_path / "t-p00.snapshot").write_bytes(content + b"\n")
     snapshots = SnapshotStore(tmp_path, "t")
     assert snapshots.load(0, log, log.head(0), identity) is None
-    assert snapshots.heads(1) == snapshots.forgotten(1) == {}
+    assert snapshots.heads(1) == snapshots.forgotten(identity) == {}
     checkpoints = CheckpointStore(tmp_path, "t")
     checkpoints.path(CASES).write_bytes(content + b"\n")
     assert checkpoints.load(CASES, log, 0, Place(10**9)) is None

@@ -60,7 +60,7 @@ def test_a_summary_is_what_counting_finds(
     last = max(row["at"] for row in rows)
     length = 0 if days is None else days * 86_400_000
     period = {} if days is None else {"start": last - length, "end": last}
-    told = api.get("/v1/summary", "viewer", **conditions, **period).json()
+    told = api.get("/v1/summary", "auditor", **conditions, **period).json()
 
     def matching(start: int, end: int) -> list[dict[str, Any]]:
         return [

@@ -30,7 +30,7 @@ def of_command(log: MemoryLog, changes: Changes, scope: Scope) -> dict[str, Any]
 def test_the_answer_is_the_commands(api: Served, decided: MemoryLog) -> None:
     """Other thresholds and a rule less, from a day on: every figure of `sentinel whatif`, by stored columns."""
     body = {"review": 0.1, "decline": 0.2, "disabled": ["CARD_TESTING"], "start": "2026-01-10"}
-    answer = api.post("/v1/whatif", body, "viewer").json()
+    answer = api.post("/v1/whatif", body, "auditor").json()
     wanted = of_command(
         decided, Changes(review=0.1, decline=0.2, disabled=("CARD_TESTING",)), Scope(start_ms=1_768_003_200_000)
     )
@@ -85,7 +85,7 @@ def test_as_of_a_moment_later_decisions_do_not_count(api: Served, decided: Memor
 )
 def test_bad_questions_get_a_problem(api: Served, body: dict[str, Any], status: int, words: str) -> None:
     """Also a file of the server is no model. No message names a flag, which the API does not have."""
-    got = api.post("/v1/whatif", body, "viewer")
+    got = api.post("/v1/whatif", body, "auditor")
     assert got.status_code == status and words in got.text and "--" not in got.text, got.text
 
 
