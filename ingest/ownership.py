@@ -195,7 +195,7 @@ class Ownership:
             raise Corrupt(
                 f"partition {partition} begins as {said}, and this log is {identity.log_id}: its server was emptied,"
                 " and a worker of the former log appended to it before it noticed. Stop all workers, and begin again"
-                " under another log prefix (SENTINEL_LOG_PREFIX)"
+                " under another log prefix (SENTINEL_LOG_PREFIX), with another archive if there is one"
             )
 
 

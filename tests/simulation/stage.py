@@ -16,13 +16,15 @@ from typing import Any
 import msgspec
 
 from core import control_stream
-from core.codec import decode_control, encode
+from core.codec import decode_control, decode_seal, encode
 from core.context import Resolver
 from core.errors import BadInput, Conflict, Corrupt, SentinelError, Unavailable
 from core.events import LogCreated, Position
+from core.identity import required
 from core.log.archive.archive import Archive
 from core.log.archive.archived import ArchivedLog
 from core.log.base import EventLog, Sealed
+from core.log.seals import begins
 from core.settings import Settings
 from ingest import losses
 from ingest.evidence import COMMITTED_BY
@@ -197,6 +199,8 @@ class Stage:
         def watch() -> None:
             while True:
                 self.world.sleep(2.0)
+                if self._is_mixed():
+                    self.world.later(0.0, self._change_prefix)
                 if "expired" in self.happened or "messages_cut" in self.happened:
                     try:
                         self._accept()
@@ -322,6 +326,29 @@ class Stage:
             self.server.backup = None
             self.new_log = "the server lost it"
             self.happened["begun anew"] += 1
+
+    def _is_mixed(self) -> bool:
+        """Whether a partition of a new log on an emptied server begins as the former one: a worker parks it."""
+        if not self.server.emptied or self.server.backup is not None or not self._has_begun():
+            return False
+        log, state = self.server.log, control_stream.current(self.server.log)
+        firsts = {p: log.read(p, "seals", count=1) for p, code in state.parked.items() if code == "corrupt_log"}
+        log_id = required(state.identity).log_id
+        return any(first and decode_seal(first[0].payload).begins != begins(log_id, p) for p, first in firsts.items())
+
+    def _change_prefix(self) -> None:
+        """Somebody does as the worker says: stops all workers, and begins again under another prefix, where nothing of
+        theirs arrives, and with another archive.
+        """
+        for process in [*self.processes.values(), *self.others.values()]:
+            if not process.ended:
+                self.world.kill(process)
+        self.server.empty()
+        self.server.backup, self.server.starts = None, self.server.starts + 1
+        self.disk.names.clear()
+        self.disk.kept.clear()
+        self.new_log = "two logs were mixed"
+        self.happened["mixed logs left"] += 1
 
     def _may_end_by(self, error: BaseException) -> bool:
         """Whether a restart, or a person, mends what ended a worker."""
