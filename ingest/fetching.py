@@ -127,6 +127,7 @@ class Fetcher:
         is_feedback = topic == self._settings.feedback_topic
         now = time.time() * 1000.0
         self._unbalanced += len(messages)
+        taken = 0
         for m in messages:
             partition, offset = m.partition(), m.offset()
             error = m.error()
@@ -144,8 +145,9 @@ class Fetcher:
             value = m.value()
             size = len(value or b"")
             side.size += size
-            self._unbalanced_bytes += size
+            taken += size
             side.records.append(_message((offset, placed, m.key(), value, now, appended_at)))
+        self._unbalanced_bytes += taken
 
     def _judge(
         self, error: KafkaError, topic: str, partition: int | None, offset: int | None, is_feedback: bool

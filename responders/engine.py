@@ -101,7 +101,7 @@ class Responder:
         for partition in self._fences.opened(self._is_reached):
             self._parts[partition] = self.follower.part(partition)
             self._parts[partition].fresh = list(self._parts[partition].waiting)
-            self._reports.unsettled(partition)
+            self._reports.send_again(partition)
         for partition in self.follower.partitions:
             if partition in self._parts:
                 self._take_new(self._parts[partition])

@@ -16,8 +16,9 @@ An item is one action of one alert. Its key, alert ID and action, is the idempot
 What has an effect in the log is its own outcome, so a responder killed between that and its ActionSucceeded repeats
 nothing. If Kafka lost the effect, and its ActionSucceeded arrives alone, the item waits again; after LOST_MAX times it
 is parked. The first outcome of an item counts. Another one, of a responder that woke up after its place was taken,
-changes nothing and is counted. Within a batch, account events come before alerts: no outcome can be in the batch of its
-own alert.
+changes nothing and is counted. Within a batch, account events come before alerts. So an outcome in the batch of its own
+alert, as a log that lost its tail has it when the alert is decided again, settles nothing: it is sent once more
+(`responders.reporting`).
 """
 
 from __future__ import annotations

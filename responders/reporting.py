@@ -61,7 +61,7 @@ class Reports:
                 del self.unsent[key]
                 self.reported[key] = outcome._replace(position=last)
 
-    def unsettled(self, partition: int) -> None:
+    def send_again(self, partition: int) -> None:
         """The partition's fence is reached: what was reported and waits nevertheless is sent again. The log lost its
         tail, and holds the outcome before the alert, where it settles nothing; or the worker rejected it, and will
         once more.
