@@ -244,9 +244,7 @@ def recompute(
     """
     sealed = Spans(log, partition, Head())
     positions = _control_positions(log, partition, targets)
-    accounts_max = timeline.identity.accounts_max
-    holds_all = known is not None and known.accounts_at_most(partition) <= accounts_max
-    if not holds_all and _evicts(log, partition, accounts_max):
+    if _evicts(log, partition, timeline.identity.accounts_max, known):
         yield from _recompute_among_all(log, partition, targets, accounts, timeline, positions, passed, before)
         return
     state = AccountState(timeline.identity).hold(timeline.steps(positions))
@@ -280,9 +278,13 @@ def recompute(
         yield _compared(decision, context, pipeline.decide(context, [work])[0], logged_alert)
 
 
-def _evicts(log: EventLog, partition: int, accounts_max: int) -> bool:
-    """Whether the partition has seen more accounts than it holds: then an account's state depends on the others'."""
+def _evicts(log: EventLog, partition: int, accounts_max: int, known: Whereabouts | None) -> bool:
+    """Whether the partition has seen more accounts than it holds: then an account's state depends on the others'. The
+    cheapest answer first: by the number of entries, by what is known of accounts, by reading all entries.
+    """
     if log.length(partition, "transactions") + log.length(partition, "feedback") <= accounts_max:
+        return False
+    if known is not None and known.accounts_at_most(partition) <= accounts_max:
         return False
     names: set[str] = set()
     for stream in ("transactions", "feedback"):
