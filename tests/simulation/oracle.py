@@ -28,7 +28,8 @@ from core.replay import Timeline
 from tests.builders import batches
 from tests.builders.models import load_tiny
 from tests.simulation import responding
-from tests.simulation.stage import ROLES, Sent, Stage
+from tests.simulation.scenario import ROLES
+from tests.simulation.stage import Sent, Stage
 
 NOT_COMPARED = ("recreated", "grown", "expired", "emptied with evidence", "emptied without evidence", "begun anew")
 """After these, the log holds other messages than an undisturbed run's, or under other positions."""

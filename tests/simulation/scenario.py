@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from tests.simulation.traffic import Planned, planned
 
+ROLES = ("transactions", "feedback")
+"""The source topics, by what they bring."""
+
 
 @dataclass(frozen=True)
 class Act:

@@ -27,22 +27,21 @@ from core.log.base import EventLog, Sealed
 from core.log.seals import begins
 from core.settings import Settings
 from ingest import losses
-from ingest.evidence import COMMITTED_BY
 from ingest.stats import Stats
 from ingest.worker import Worker
 from tests.builders.events import HISTORY
 from tests.builders.models import load_tiny
 from tests.simulation import acts, archive, clients, responding, seams
 from tests.simulation.archive import SimulatedStore
-from tests.simulation.broker import Broker, Partition, Stored, Topic
+from tests.simulation.broker import Broker, Stored, Topic
 from tests.simulation.disk import Disk
 from tests.simulation.faults import Fault
-from tests.simulation.logs import Connection, Server, Trouble
-from tests.simulation.scenario import Scenario
+from tests.simulation.logs import Connection, Server
+from tests.simulation.scenario import ROLES, Scenario
+from tests.simulation.striking import Striker
 from tests.simulation.traffic import Planned
 from tests.simulation.world import Process, World, text_of
 
-ROLES = ("transactions", "feedback")
 SNAPSHOTS = "/snapshots"
 LIMIT_S = 240.0
 """Simulated seconds within which everything must be decided."""
@@ -112,9 +111,7 @@ class Stage:
         self.receiver = responding.Receiver(self.world)
         self._ask_again_at = 0.0
         self.others: dict[str, Process] = {}
-        self._next_fault = 0
-        self._die_after: int | None = None
-        self._unsent = len(s.messages)
+        self.unsent = len(s.messages)
         self._undone = len(s.acts)
 
     # --- the run ----------------------------------------------------------------------------------------------------
@@ -131,7 +128,8 @@ class Stage:
                 self.world.close()
 
     def _run(self) -> None:
-        self.world.on_call, self.world.on_done = self._on_call, self._on_done
+        striker = Striker(self)
+        self.world.on_call, self.world.on_done = striker.on_call, striker.on_done
         for number in range(self.scenario.workers):
             self.world.later(0.3 * number * self.chance.random(), partial(self._start_worker, number))
         self.world.later(0.0, self._start_operator)
@@ -163,21 +161,22 @@ class Stage:
             self.server.begun = 1
         for message in s.messages:
             if message.at:
-                self.world.later(message.at, partial(self._send, message))
+                self.world.later(message.at, partial(self.send, message))
             else:
-                self._send(message)
+                self.send(message)
         for act in s.acts:
             self.world.later(act.at, partial(self._act, act.name))
 
-    def _send(self, message: Planned) -> None:
+    def send(self, message: Planned) -> None:
+        """Send it now, or once its topic is there."""
         topic = self.broker.topics.get(message.role)
         if topic is None:
-            self.world.later(0.1, partial(self._send, message))
+            self.world.later(0.1, partial(self.send, message))
             return
         self._sending = message
         self.broker.append(message.role, message.key.encode(), message.value, message.timestamp, gap=message.gap)
         self._sending = None
-        self._unsent -= 1
+        self.unsent -= 1
 
     def _act(self, name: str) -> None:
         def carry_out() -> None:
@@ -255,7 +254,7 @@ class Stage:
         self.world.start("person (respond)", carry_out).at_end.append(ended)
 
     def _is_switched_on(self) -> bool:
-        return self._has_begun() and bool(control_stream.current(self.server.log).responses)
+        return self.has_begun() and bool(control_stream.current(self.server.log).responses)
 
     def _start_responder(self, number: int) -> None:
         if self.is_stopping or self.world.closed:
@@ -273,7 +272,7 @@ class Stage:
         if error is not None:
             self.happened[f"responder ended by {type(error).__name__}"] += 1
             self.world.note(f"{process.name}: ended by {text_of(error)}")
-            has_no_log = isinstance(error, BadInput) and not self._has_begun()
+            has_no_log = isinstance(error, BadInput) and not self.has_begun()
             if not self._may_end_by(error) and not has_no_log and process.world.now > 1.0:
                 self.wrong.append(f"{process.name} ended by {text_of(error)}")
         if not self.world.closed:
@@ -294,7 +293,7 @@ class Stage:
         return ArchivedLog(self.server.log, Archive(self.store)) if self.scenario.archives else self.server.log
 
     def _start_worker(self, number: int) -> None:
-        if self._has_begun():
+        if self.has_begun():
             self.new_log = ""  # what somebody said of one loss is not said of the next
         if not self.is_stopping:
             process = self.world.start(f"worker-{number}", partial(self._work, number))
@@ -314,14 +313,14 @@ class Stage:
             self.world.note(f"{process.name}: ended by {text_of(process.error)}")
             if not self._may_end_by(process.error):
                 self.wrong.append(f"{process.name} ended by {text_of(process.error)}")
-            if isinstance(process.error, BadInput) and self.server.backup is None and not self._has_begun():
+            if isinstance(process.error, BadInput) and self.server.backup is None and not self.has_begun():
                 self.world.later(1.0, self._begin_anew)
         if not self.is_stopping and not self.world.closed:
             self.world.later(RESTART_S * self.chance.random(), partial(self._start_worker, number))
 
     def _begin_anew(self) -> None:
         """Somebody finds that the log is lost for good, empties its server, and says so."""
-        if self.server.backup is None and not self._has_begun():
+        if self.server.backup is None and not self.has_begun():
             self.server.empty()
             self.server.backup = None
             self.new_log = "the server lost it"
@@ -329,7 +328,7 @@ class Stage:
 
     def _is_mixed(self) -> bool:
         """Whether a partition of a new log on an emptied server begins as the former one: a worker parks it."""
-        if not self.server.emptied or self.server.backup is not None or not self._has_begun():
+        if not self.server.emptied or self.server.backup is not None or not self.has_begun():
             return False
         log, state = self.server.log, control_stream.current(self.server.log)
         firsts = {p: log.read(p, "seals", count=1) for p, code in state.parked.items() if code == "corrupt_log"}
@@ -358,7 +357,7 @@ class Stage:
         if isinstance(error, Conflict | Corrupt):
             return bool(is_damaged)
         may_refuse = {"log emptied", "grown", "recreated"} & {fault.kind for fault in self.struck}
-        return isinstance(error, BadInput) and bool(may_refuse or (is_damaged and not self._has_begun()))
+        return isinstance(error, BadInput) and bool(may_refuse or (is_damaged and not self.has_begun()))
 
     # --- what is watched --------------------------------------------------------------------------------------------
 
@@ -389,10 +388,10 @@ class Stage:
             self.wrong.append(f"committed offset {offset} of partition {partition}, but the log ends at {head}")
 
     def _is_done(self) -> bool:
-        if self._unsent or self._undone or self.server.backup is not None or self.wrong:
-            return not self._unsent and not self._undone and bool(self.wrong)
+        if self.unsent or self._undone or self.server.backup is not None or self.wrong:
+            return not self.unsent and not self._undone and bool(self.wrong)
         log = self.server.log
-        if not self._has_begun():
+        if not self.has_begun():
             return False
         for p in range(self.scenario.partitions):
             head = log.head(p)
@@ -438,7 +437,7 @@ class Stage:
                 return False
         return True
 
-    def _has_begun(self) -> bool:
+    def has_begun(self) -> bool:
         """Whether the log has an identity: it lacks one after the server was emptied."""
         first = self.server.log.read_control(0, 3)
         return any(isinstance(decode_control(payload), LogCreated) for _, payload in first)
@@ -470,153 +469,3 @@ class Stage:
             f"at {[(str(h.transactions), str(h.feedback)) for h in heads]}, Kafka ends at {ends}, parked {parked},"
             f" ended {dict(self.happened)}, processes {[(p.name, p.ended) for p in self.processes.values()]}"
         )
-
-    # --- faults -----------------------------------------------------------------------------------------------------
-
-    def _on_call(self, process: Process, what: str, number: int) -> None:
-        while self._next_fault < len(self.faults) and self.faults[self._next_fault].at <= number:
-            fault = self.faults[self._next_fault]
-            self._next_fault += 1
-            if self.is_stopping:
-                continue
-            self.struck.append(fault)
-            self.world.note(f"--- {fault} strikes {process.name}")
-            self._strike(fault, process, number)
-
-    def _on_done(self, process: Process, what: str, number: int) -> None:
-        if self._die_after == number:
-            self._die_after = None
-            self.world.die()
-
-    def _strike(self, fault: Fault, process: Process, number: int) -> None:
-        world, broker, server = self.world, self.broker, self.server
-        until = world.now + fault.seconds
-        role = ROLES[fault.place % 2]
-        partition = fault.place // 2 % self.scenario.partitions
-        match fault.kind:
-            case "kill" if fault.how == "before":
-                world.die()
-            case "kill":
-                self._die_after = number
-            case "power":
-                world.later(0.0, self._lose_power)
-            case "stop":
-                for worker in list(self.workers.values())[: 1 + fault.place % 2]:
-                    worker.stop()
-            case "freeze":
-                process.frozen_until = until
-            case "cut off":
-                for group in broker.groups.values():
-                    for member in group.members:
-                        if member.process is process:
-                            member.cut_off_until = until
-            case "request":
-                only = ("append", "append", "append_control", "")[fault.place % 4]
-                server.troubles.append(Trouble(fault.how, fault.seconds, only))
-            case "log refuses":
-                server.refuses, server.refuses_until = fault.how, until
-                server.refuses_writes_only = fault.how in ("READONLY", "OOM")
-            case "log forgets":
-                self.happened["writes forgotten"] += server.lose_tail(fault.seconds)
-            case "log emptied":
-                self._empty(fault.seconds)
-            case "kafka away":
-                broker.down_until = until
-            case "slow fetch":
-                broker.slow[role, partition] = until
-            case "produce":
-                broker.failing.append(fault.how)
-            case "recreated":
-                self._recreate(role)
-            case "grown":
-                self._grow(role, fault.seconds)
-            case "expired":
-                self._expire(role, partition)
-            case "clock":
-                process.clock_ahead_s += fault.seconds
-                world.later(2.0, partial(self._set_clock, process))
-            case "receiver" if fault.place % 2:
-                self.receiver.silent += 1
-            case "receiver":
-                self.receiver.away_until = until
-            case "disk full":
-                self.disk.full_until = until
-            case kind:
-                raise AssertionError(f"no such fault: {kind}")
-
-    def _lose_power(self) -> None:
-        for process in [*self.processes.values(), *self.others.values()]:
-            if not process.ended:
-                self.world.kill(process)
-        self.disk.lose_power(self.chance)
-
-    def _set_clock(self, process: Process) -> None:
-        process.clock_ahead_s = 0.0
-
-    def _has_evidence(self) -> bool:
-        """Whether anything outside the log server proves that there was a log."""
-        mine = COMMITTED_BY + self.settings.log_prefix
-        committed = any(offset > 0 and text == mine for offset, text in self.broker.committed.values())
-        return committed or any(name.endswith(".snapshot") for name in self.disk.names)
-
-    def _empty(self, seconds: float) -> None:
-        if self.server.backup is not None or not self.server.log.control_head():
-            return
-        has_evidence = self._has_evidence()
-        self.happened["emptied with evidence" if has_evidence else "emptied without evidence"] += 1
-        self.server.empty()
-        if has_evidence:
-            self.world.later(2.0 + seconds, self._restore)
-        else:
-            self.server.backup = None  # nobody can know that there was a log
-
-    def _restore(self) -> None:
-        begun = [decode_control(payload) for _, payload in self.server.log.read_control()]
-        is_late = any(fault.how == "late" for fault in self.struck)  # it may be the log's own beginning that arrives
-        if any(isinstance(event, LogCreated) for event in begun) and not is_late:
-            self.wrong.append("a new log was begun although there was evidence of one")
-        self.server.restore()
-
-    def _recreate(self, role: str) -> None:
-        old = self.broker.topics.pop(role, None)
-        if old is None:
-            return
-        self.happened["recreated"] += 1
-
-        def create() -> None:
-            self.broker.create(role, self.scenario.partitions, takes_append_time=old.takes_append_time)
-            again = [each.message for each in self.sent if each.topic_id == old.identity and each.message is not None]
-            for message in again[: len(again) * 2 // 3]:
-                self._unsent += 1
-                self._send(message)
-
-        self.world.later(0.05 + self.chance.random(), create)
-
-    def _grow(self, role: str, seconds: float) -> None:
-        topic = self.broker.topics.get(role)
-        if topic is None or self.happened["recreated"]:
-            return
-        self.happened["grown"] += 1
-        topic.partitions.append(Partition())
-
-        def undo() -> None:
-            stray = topic.partitions.pop()
-            self.sent = [e for e in self.sent if e.topic_id != topic.identity or e.partition < len(topic.partitions)]
-            for each in stray.messages:
-                found = next(m for m in self.scenario.messages if m.value == each.value and m.role == role)
-                self._unsent += 1
-                self._send(found)
-
-        self.world.later(seconds, undo)
-
-    def _expire(self, role: str, partition: int) -> None:
-        topic = self.broker.topics.get(role)
-        if topic is None or not self._has_begun():
-            return
-        part = topic.partitions[partition]
-        head = self.server.log.head(partition)
-        at = head.transactions if role == ROLES[0] else head.feedback
-        held = [m.offset for m in part.messages if m.offset >= at.offset]
-        if held:
-            self.happened["expired"] += 1
-            part.expire(held[len(held) // 2] + 1)
