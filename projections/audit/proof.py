@@ -79,8 +79,7 @@ def prove(
     scored = decode_score(score)
     history = None
     if level > 2:
-        account = decode_transaction(transaction).account_id
-        history = proof_history.history_of(log, place, account, scored, control, days)
+        history = proof_history.history_of(log, place, decode_transaction(transaction), scored, control, days)
     earlier, said = history.positions if history is not None else ([], [])
     seals = read_seals(log, partition, [*earlier, position], said, anchor)
     seal = next(each for each in seals.found if position <= each.after.transactions)

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from core.codec import decode_transaction
 from core.control_stream import ControlEntry
 from core.errors import BadInput, Corrupt
 from core.events import (
@@ -26,12 +25,13 @@ from core.events import (
     FeedbackReceived,
     Position,
     SourceQuarantined,
+    TransactionReceived,
     TransactionScored,
 )
 from core.features import packing, spec
 from core.features.verdicts import AccountVerdicts, Count
 from core.log import merkle
-from core.log.base import EventLog
+from core.log.base import EventLog, Stream
 from core.log.covering import feedback_seen
 from core.program.codes import ENGINE
 from core.times import DAY_MS, HOUR_MS
@@ -65,24 +65,25 @@ class History(NamedTuple):
 def history_of(
     log: EventLog,
     place: DecisionPlace,
-    account: str,
+    transaction: TransactionReceived,
     score: TransactionScored,
     control: Sequence[ControlEntry],
     days: int | None,
 ) -> History:
-    """The history of the account of the decision at a place.
+    """The history of the account of the decision at a place, which is on this transaction, with this score.
 
     days: only payments received at most so many days before it; what goes back further is then taken from the record.
     Raises BadInput if the account was erased, another engine decided any of it, or it is too long; Incomplete if the
     log no longer holds all of it.
     """
+    account, partition = transaction.account_id, place.partition
     for entry in control:
         if isinstance(entry.event, AccountsErased) and account in entry.event.accounts:
             raise BadInput(
-                f"account {account} was erased (control event {entry.position}): a proof of its history would bring"
-                " together again what belongs to nobody any more. Use --level 2, which holds this payment only"
+                f"account {account} was erased (control event {entry.position}): a proof of its history would link"
+                " payments that nobody can be told by any more. Use --level 2, which holds this payment only"
             )
-    held, before = _since_its_beginning(decisions(log, place.partition, {account}, place.position), place.position)
+    held, before = _since_its_beginning(decisions(log, partition, {account}, place.position), place.position)
     if other := next(
         (each for each in [*(one.score for one in held), score] if (each.engine, each.spec) != _ENGINE), None
     ):
@@ -93,23 +94,21 @@ def history_of(
     until = feedback_seen(score.feedback_position)
     said: list[tuple[Position, AccountEvent]] = [
         (position, event)
-        for position, event in account_events(log, place.partition, {account})
+        for position, event in account_events(log, partition, {account})
         if position <= until and isinstance(event, FeedbackReceived | AccountBlocked | AccountUnblocked)
     ]
     said = _since_forgotten(said, before, [*(each.score for each in held), score][0], control)
-    payments = held if days is None else _last_days(held, log, place, days)
+    payments = held if days is None else _last_days(held, transaction, days)
     if len(payments) + len(said) > EVENTS_MAX:
         raise BadInput(
             f"the account has {len(payments):,} earlier payments and {len(said):,} verdicts and blocks, and a proof"
             f" holds at most {EVENTS_MAX:,} events: choose fewer --days"
         )
-    transactions = _payloads(log, place.partition, [each.position for each in payments])
-    events = log.get_many(place.partition, "feedback", [position for position, _ in said])
-    if None in events:
-        raise Corrupt(f"partition {place.partition}: feedback on {account} is not in the log any more")
+    transactions = _payloads(log, partition, "transactions", [each.position for each in payments])
+    events = _payloads(log, partition, "feedback", [position for position, _ in said])
     return History(
         [(each.position, (t, each.logged_score)) for each, t in zip(payments, transactions, strict=True)],
-        [(position, payload or b"") for (position, _), payload in zip(said, events, strict=True)],
+        [(position, payload) for (position, _), payload in zip(said, events, strict=True)],
         frozenset(
             rated_hour(brief_record(event, event.recorded_at // HOUR_MS * HOUR_MS), account)
             for _, event in said
@@ -121,11 +120,12 @@ def history_of(
 _ENGINE = (ENGINE, spec.SPEC_VERSION)
 
 
-def _payloads(log: EventLog, partition: int, positions: Sequence[Position]) -> list[bytes]:
-    found = log.get_many(partition, "transactions", positions)
-    if None in found:
-        raise Corrupt(f"partition {partition}: a payment of the account is not in the log any more")
-    return [each for each in found if each is not None]
+def _payloads(log: EventLog, partition: int, stream: Stream, positions: Sequence[Position]) -> list[bytes]:
+    """The entries at these positions, which were read before. Raises Corrupt if one is gone."""
+    found = [each for each in log.get_many(partition, stream, positions) if each is not None]
+    if len(found) < len(positions):
+        raise Corrupt(f"partition {partition}: {stream} on the account were read before, and are not in the log")
+    return found
 
 
 def _since_its_beginning(
@@ -178,10 +178,8 @@ def _since_forgotten(
     )
 
 
-def _last_days(held: list[LoggedDecision], log: EventLog, place: DecisionPlace, days: int) -> list[LoggedDecision]:
-    """The payments from the first on that was received at most so many days before the decision."""
-    payload = _payloads(log, place.partition, [place.position])[0]
-    decided = decode_transaction(payload)
+def _last_days(held: list[LoggedDecision], decided: TransactionReceived, days: int) -> list[LoggedDecision]:
+    """The payments from the first on that was received at most so many days before the decided one."""
     since = (decided.received_at or decided.occurred_at) - days * DAY_MS
     times = (each.transaction.received_at or each.transaction.occurred_at for each in held)
     start = next((number for number, time in enumerate(times) if time >= since), len(held))
