@@ -40,6 +40,7 @@ from console.api.routes import (
 )
 from console.api.submitting import ANSWERED_MAX, Idempotency, Kept, Submitter
 from console.api.tail import Tail
+from console.api.unmasking import Unmasking
 from console.api.users import UserFile
 
 BODY_BYTES_MAX = 2 * 2**20
@@ -79,6 +80,7 @@ def build(desk: Desk, users: UserFile) -> Litestar:
     tail = Tail(desk.log, desk.partitions)
     submitter = Submitter(desk, tail, counted)
     hub = Hub(desk.partitions)
+    unmasking = Unmasking(desk)
 
     @asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:
@@ -98,7 +100,7 @@ def build(desk: Desk, users: UserFile) -> Litestar:
     app = Litestar(
         HANDLERS,
         request_class=JSONRequest,
-        middleware=[metrics.middleware(counted), auth.middleware(gate), masking.middleware(desk)],
+        middleware=[metrics.middleware(counted), auth.middleware(gate), masking.middleware(desk, unmasking)],
         exception_handlers={Exception: problems.on_error},
         request_max_body_size=BODY_BYTES_MAX,
         lifespan=[running],
@@ -111,6 +113,7 @@ def build(desk: Desk, users: UserFile) -> Litestar:
                 "hub": hub,
                 "casework": casework.Casework(desk),
                 "submitter": submitter,
+                "unmasking": unmasking,
                 "oidc": None if provider is None else Oidc(provider),
                 "inspector": Inspector(desk.settings, len(desk.partitions)),
                 "idempotency": Idempotency(Kept(ANSWERED_MAX)),

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 import structlog
@@ -30,10 +30,9 @@ from console import profiles, wiring
 from console.anchoring.proving import anchor_in
 from console.anchoring.settings import anchor_settings
 from console.api import overview
-from console.api.answers import DecisionDetail, DecisionPage, DecisionRow, ReplayResult, Unmasked, detail_of, row_of
+from console.api.answers import DecisionDetail, DecisionPage, DecisionRow, ReplayResult, detail_of, row_of
 from console.api.cursors import DecisionCursor, decode, encode
 from console.api.index import Hit, Query
-from console.api.personal import Classes, personal_fields
 from console.api.problems import ProblemError, not_found
 from console.api.tail import Decided
 from console.api.views import Views
@@ -43,7 +42,7 @@ from core.context import Resolver
 from core.control import ControlState
 from core.control_stream import ControlEntry, ControlStream
 from core.errors import Conflict, Corrupt, SentinelError, Unavailable
-from core.events import AccountEvent, Position, TransactionScored, ValuesUnmasked
+from core.events import AccountEvent, Position, TransactionScored
 from core.identity import required
 from core.log.base import EventLog, Stream
 from core.log.paging import entries
@@ -51,7 +50,6 @@ from core.replay import Timeline
 from core.settings import Settings
 from ingest import attesting
 from ingest.protecting import Protection
-from learners.governance.control_events import Act
 from projections.audit.lookup import Payment
 from projections.audit.proof import prove
 from projections.audit.reasons import AlertReader
@@ -95,7 +93,7 @@ class Desk:
         self.trouble = ""
         self.protection = Protection.of(settings)
         self.checkpoints = checkpoints
-        self._resolver = Resolver(self.log.get_blob, wiring.load_scorer)
+        self.resolver = Resolver(self.log.get_blob, wiring.load_scorer)
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
         self._stream = ControlStream()
         self._changes: list[ControlEntry] = []
@@ -108,7 +106,6 @@ class Desk:
         self._following = threading.Thread(target=self._follow, name="views", daemon=True)
         self._on_caught_up = on_caught_up
         self._explaining = threading.Lock()
-        self._classes: tuple[int, Classes] | None = None
         self._reader: tuple[int, AlertReader] | None = None
         self._logger = structlog.get_logger()
 
@@ -356,41 +353,6 @@ class Desk:
         alert = None if a is None else decode_alert(a)
         return detail_of(str(place), decode_transaction(t), decode_score(s), alert, reasons)
 
-    def payment(self, name: str) -> dict[str, Any] | None:
-        """A decided payment as logged; None if there is not exactly one of this name."""
-        try:
-            place = self.find(name).place
-        except ProblemError:
-            return None
-        content = self.log.get(place.partition, "transactions", place.position)
-        return None if content is None else cast(dict[str, Any], msgspec.to_builtins(decode_transaction(content)))
-
-    def classes(self) -> Classes:
-        """What the programs in force say of personal data."""
-        state = self.control
-        if self._classes is None or self._classes[0] != state.position:
-            programs = self._resolver.context(state, self._resolver.unavailable(state)).programs
-            fields = [each for program in programs for each in program.plan.program.fields.items()]
-            personal = {name: field for name, field in fields if field.personal != "none"}
-            secret = {field.attribute for field in personal.values()} | set(self.settings.sealed_attributes)
-            shown = frozenset(field.attribute for _, field in fields) - secret
-            self._classes = state.position, Classes(shown, frozenset(personal))
-        return self._classes[1]
-
-    def unmask(self, name: str, act: Act) -> Unmasked:
-        """A payment as logged, once the control stream says who saw what of it. Raises BadInput if the
-        roster does not allow it.
-        """
-        place = self.find(name).place
-        content = self.log.get(place.partition, "transactions", place.position)
-        if content is None:
-            raise not_found(f"decision {name}")
-        payment = msgspec.to_builtins(decode_transaction(content))
-        fields = personal_fields(payment, self.classes())
-        event = ValuesUnmasked(**act.fields, place=str(place), fields=tuple(fields))
-        done = control_stream.append(self.log, lambda known: [event])
-        return Unmasked(str(place), done.position, payment)
-
     def case(self, name: str, as_of: str | None) -> bytes:
         """One case, with its alerts in words. Raises ProblemError if there is none."""
 
@@ -421,7 +383,7 @@ class Desk:
         found = self.find(name, as_of)
         partition, position = found.place
         events = account_events(self.log, partition, [found.account_id])
-        timeline = Timeline(control_stream.history(self.log), self._resolver)
+        timeline = Timeline(control_stream.history(self.log), self.resolver)
         accounts = [found.account_id]
         now = next(recompute(self.log, partition, [position], accounts, timeline, events, known=self.views))
         return ReplayResult(
@@ -439,7 +401,7 @@ class Desk:
         found = self.find(name, as_of)
         control = control_stream.history(self.log)
         until = None if as_of is None else self.views.past(as_of)[0].cut.partitions[found.place.partition].feedback
-        return tell(self.log, found, control, Timeline(control, self._resolver), until, self.views)
+        return tell(self.log, found, control, Timeline(control, self.resolver), until, self.views)
 
     def proof(self, name: str, as_of: str | None, level: int = 2) -> tuple[DecisionPlace, bytes]:
         """The proof of one decision (docs/proofs.md), and its place. Raises ProblemError (409) if the newest checkpoint
@@ -465,7 +427,7 @@ class Desk:
 
     def ask(self, found: Found, questions: Sequence[Question]) -> Answered:
         """Answers to questions about one decision."""
-        timeline = Timeline(control_stream.history(self.log), self._resolver)
+        timeline = Timeline(control_stream.history(self.log), self.resolver)
         return ask(self.log, found, timeline, questions, self.views)
 
     # --- health ---------------------------------------------------------------------------------------------------

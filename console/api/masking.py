@@ -33,6 +33,7 @@ from console.api.auth import Principal
 from console.api.desk import Desk
 from console.api.personal import Masks, alerts_told, masked
 from console.api.problems import ProblemError
+from console.api.unmasking import Unmasking
 from core.errors import BadInput
 from core.identity import required
 
@@ -43,7 +44,7 @@ _ASKED = frozenset(("account", "card", "device", "ip"))
 """Parameters of requests that name somebody."""
 
 
-def middleware(desk: Desk) -> type:
+def middleware(desk: Desk, unmasking: Unmasking) -> type:
     """The middleware that masks, for the users who don't see everything. It comes after authentication."""
 
     class Masking:
@@ -56,9 +57,9 @@ def middleware(desk: Desk) -> type:
             if user is None or sees_personal_data(user.roles) or route in _OPEN:
                 await self._app(scope, receive, send)
                 return
-            masks, classes = Masks(required(desk.control.identity)), await desk.run(desk.classes)
+            masks, classes = Masks(required(desk.control.identity)), await desk.run(unmasking.classes)
             named = _asked(scope, route, masks)
-            about = await desk.run(desk.payment, scope["path_params"]["id"]) if route.startswith(_ONE) else None
+            about = await desk.run(unmasking.payment, scope["path_params"]["id"]) if route.startswith(_ONE) else None
             given = _header(scope, b"if-none-match")
             scope["headers"] = [each for each in scope["headers"] if each[0] != b"if-none-match"]
             state = ScopeState.from_scope(scope)
@@ -66,7 +67,7 @@ def middleware(desk: Desk) -> type:
 
             async def mask(content: Any) -> Any:
                 alerts = dict.fromkeys(alerts_told(content))
-                payments = [await desk.run(desk.payment, alert) for alert in alerts]
+                payments = [await desk.run(unmasking.payment, alert) for alert in alerts]
                 return masked(content, masks, classes, [about, *payments], named)
 
             answer = _Answer(send, given, mask)

@@ -14,6 +14,7 @@ from console.api.answers import DecisionDetail, DecisionPage, ReplayResult, Unma
 from console.api.index import Query, check_query
 from console.api.requests import Asked, AsOf, Cursor, Limit, Name, Text, Time, desk, json, time_of, unchanging
 from console.api.routes.acting import Why, act_of
+from console.api.unmasking import Unmasking
 from core.events import Decision, Severity
 
 Level = Annotated[
@@ -138,7 +139,8 @@ async def unmask(request: Asked, id: Name, data: JSONBody[Why]) -> Response[Unma
     """The payment as logged, to somebody for whom personal data is masked. Who saw what of which payment, when and why
     is recorded before it is shown.
     """
-    return json(await desk(request).run(desk(request).unmask, id, act_of(request, data.reason)))
+    unmasking: Unmasking = request.app.state.unmasking
+    return json(await desk(request).run(unmasking.unmask, id, act_of(request, data.reason)))
 
 
 HANDLERS = [search, summarise, show, replay, audit, proof, unmask]
