@@ -1,10 +1,13 @@
-"""Random well-typed expressions and rows of values for them, from a seed: hard numbers, gaps, other scripts."""
+"""Random well-typed expressions and rows of values for them, from a seed: hard numbers, gaps, other scripts; and any
+expression in the form of the stand-alone verifier.
+"""
 
 from __future__ import annotations
 
 import math
 import random
 import struct
+from typing import Any
 
 from core.program.typed import Aggregate, Apply, Column, Constant, Expression, Form, Hit, Listed, Type
 from tests.builders.slow_engine import Row, Value, in_form, leaf_name
@@ -222,3 +225,22 @@ class Generator:
                 return float(struct.unpack("<f", struct.pack("<f", self.number()))[0])
             except OverflowError:
                 continue
+
+
+def as_verified(expression: Expression | None) -> Any:
+    """An expression as the stand-alone verifier has it: nested tuples."""
+    match expression:
+        case Constant(type=kind, value=value):
+            return ("const", kind, value)
+        case Column():
+            return ("col", expression.type, expression.source, expression.name, expression.form)
+        case Apply(type=kind, operation=operation, arguments=arguments):
+            return ("apply", kind, operation, tuple(map(as_verified, arguments)))
+        case Listed(value=value, effect=effect):
+            return ("listed", effect, as_verified(value))
+        case Hit(code=code):
+            return ("hit", code)
+        case Aggregate() as a:
+            inner = as_verified(a.value), as_verified(a.condition)
+            return ("agg", a.type, a.function, a.entity, a.window_ms, a.size, a.on_verdicts, *inner)
+    return None

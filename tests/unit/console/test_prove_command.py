@@ -18,7 +18,7 @@ from core.events import START, CheckpointSigned
 from core.log.redis_streams import RedisLog, connect
 from tests.builders.baseline_log import PARTITIONS, fill
 from tests.builders.command_line import run_command
-from tests.builders.proofs import anchored, corpus
+from tests.builders.proofs import Corpus, anchored, corpus
 
 PREFIX = f"prove-{os.getpid()}"
 
@@ -50,6 +50,14 @@ def sentinel(
         return run_command(monkeypatch, capsys, *arguments)
 
     return run
+
+
+@pytest.fixture
+def signed(log: RedisLog, tmp_path: Path) -> Corpus:
+    """The log with a signed checkpoint, which lies in the folder as `checkpoint`."""
+    found = corpus(log, PARTITIONS)
+    (tmp_path / "checkpoint").write_bytes(found.anchor.note.content)
+    return found
 
 
 def alert(log: RedisLog) -> tuple[str, str]:
@@ -88,13 +96,11 @@ def test_a_proof_against_anchors(
 
 
 def test_a_proof_with_the_account_s_history(
-    sentinel: Sentinel, log: RedisLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sentinel: Sentinel, log: RedisLog, signed: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Level 3 on a server, whole and of a day; the verifier then asks for level 3 by itself."""
-    signed = corpus(log, PARTITIONS)
-    (tmp_path / "c").write_bytes(signed.anchor.note.content)
     _, place = alert(log)
-    asked = ("prove", "--position", place, "--checkpoint", "c", "--level", 3)
+    asked = ("prove", "--position", place, "--checkpoint", "checkpoint", "--level", 3)
     assert sentinel(*asked, "--out", "a.proof")[0] == 0
     assert (tmp_path / "a.proof").stat().st_mode & 0o777 == 0o600
     code, found = verified(tmp_path / "a.proof", "--public-key", signed.key, capsys=capsys)
@@ -146,11 +152,9 @@ def test_what_it_refuses(sentinel: Sentinel, log: RedisLog, tmp_path: Path) -> N
 
 
 def test_a_proof_without_rules_and_model(
-    sentinel: Sentinel, log: RedisLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sentinel: Sentinel, log: RedisLog, signed: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of level 1: small, without program, model and control events; verified to that level, and no further."""
-    signed = corpus(log, PARTITIONS)
-    (tmp_path / "checkpoint").write_bytes(signed.anchor.note.content)
     name, _ = alert(log)
     assert sentinel("prove", name, "--out", "a.proof", "--checkpoint", "checkpoint", "--level", "1")[0] == 0
     proof = json.loads((tmp_path / "a.proof").read_bytes())
@@ -163,11 +167,9 @@ def test_a_proof_without_rules_and_model(
 
 
 def test_a_proof_for_auditors(
-    sentinel: Sentinel, log: RedisLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sentinel: Sentinel, log: RedisLog, signed: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With all control events the settings are complete, and lists are recomputed."""
-    signed = corpus(log, PARTITIONS)
-    (tmp_path / "checkpoint").write_bytes(signed.anchor.note.content)
     name, _ = alert(log)
     assert sentinel("prove", name, "--out", "a.proof", "--checkpoint", "checkpoint", "--whole-control")[0] == 0
     code, found = verified(tmp_path / "a.proof", "--public-key", signed.key, capsys=capsys)

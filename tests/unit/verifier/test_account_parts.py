@@ -18,13 +18,14 @@ from core.features.columns import IN_PERSON_CHANNELS
 from core.features.kernel import LINEAR_COUNT
 from core.features.verdicts import WORDS_MAX, AccountVerdicts
 from core.program.layout import ENTRIES
-from core.program.typed import Aggregate, Apply, Column, Constant, Expression
+from core.program.typed import Column, Expression
 from core.program.windows import buckets
 from core.times import DAY_MS
 from core.verdicts import CLOCK_SKEW_MS, DELAY_DAYS_MAX, brief_record, rated_hour
 from projections.audit.proof_history import EVENTS_MAX
 from tests.builders import aggregate_streams as streams
 from tests.builders.events import verdict
+from tests.builders.expressions import as_verified
 from tests.builders.slow_aggregates import SlowAggregates
 
 KEY = bytes(range(16))
@@ -58,21 +59,6 @@ class _Row:
         return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _theirs(expression: Expression | None) -> Any:
-    """An expression of ours as the verifier has it."""
-    match expression:
-        case Constant(type=kind, value=value):
-            return ("const", kind, value)
-        case Column():
-            return ("col", expression.type, expression.source, expression.name, expression.form)
-        case Apply(type=kind, operation=operation, arguments=arguments):
-            return ("apply", kind, operation, tuple(map(_theirs, arguments)))
-        case Aggregate() as a:
-            inner = _theirs(a.value), _theirs(a.condition)
-            return ("agg", a.type, a.function, a.entity, a.window_ms, a.size, a.on_verdicts, *inner)
-    return None
-
-
 def _hashed(event: streams.Event) -> dict[Expression, Any]:
     """The event's values as the oracle has them, with the hashes of its texts."""
     return {
@@ -99,7 +85,7 @@ def test_aggregates_have_the_same_bits(seed: int) -> None:
     wanted = streams.aggregates(rng, 12)
     events = [event for event in streams.stream(rng, 150) if event.slot == 0]
     oracle = SlowAggregates(wanted)
-    theirs = [_theirs(each) for each in wanted]
+    theirs = [as_verified(each) for each in wanted]
     whole = aggregates.Aggregates(theirs, {"score": "number"}, KEY, None)
     secret = aggregates.Aggregates(theirs, {"score": "number"}, None, None)
     late: aggregates.Aggregates | None = None

@@ -36,7 +36,7 @@ from core.program.loops import settle
 from core.program.plan import plan
 from core.program.scope import Scope
 from core.program.shipped import KERNEL_COLUMNS, LIBRARIES
-from core.program.typed import Aggregate, Apply, Column, Constant, Expression, Hit, Listed
+from core.program.typed import Apply, Constant
 from core.times import DAY_MS
 from models.artifacts import KINDS, format_of, load_scorer
 from models.shipped import shipped_baseline
@@ -231,25 +231,6 @@ def test_a_tree_that_goes_round_ends() -> None:
 # --- the language ------------------------------------------------------------------------------------------------
 
 
-def _theirs(expression: Expression | None) -> Any:
-    """An expression of ours as the verifier has it."""
-    match expression:
-        case Constant(type=kind, value=value):
-            return ("const", kind, value)
-        case Column():
-            return ("col", expression.type, expression.source, expression.name, expression.form)
-        case Apply(type=kind, operation=operation, arguments=arguments):
-            return ("apply", kind, operation, tuple(map(_theirs, arguments)))
-        case Listed(value=value, effect=effect):
-            return ("listed", effect, _theirs(value))
-        case Hit(code=code):
-            return ("hit", code)
-        case Aggregate() as a:
-            inner = _theirs(a.value), _theirs(a.condition)
-            return ("agg", a.type, a.function, a.entity, a.window_ms, a.size, a.on_verdicts, *inner)
-    return None
-
-
 class _Row:
     """Values by leaf, as tests/builders/expressions.py makes them."""
 
@@ -274,7 +255,7 @@ def test_expressions_have_the_same_values() -> None:
             if not isinstance(each, Constant | Apply)
         }
         try:
-            mine = values.value_of(values.settled(_theirs(expression)), _Row(row, leaves))
+            mine = values.value_of(values.settled(expressions.as_verified(expression)), _Row(row, leaves))
         except values.NotRecomputed:
             unknown += 1
             continue
