@@ -1,4 +1,5 @@
-"""One simulated installation: servers, workers and their supervisor, producers, people; and the faults that strike it.
+"""One simulated installation: servers, workers and their supervisor, producers. `people` act on it; `striking` has the
+faults strike it.
 
 A worker that is killed, or that ends by an error that a restart may mend, is started again after a moment. Any other
 error, and anything that must never happen at the moment at which it happens, is noted in `wrong`.
@@ -16,27 +17,25 @@ from typing import Any
 import msgspec
 
 from core import control_stream
-from core.codec import decode_control, decode_seal, encode
+from core.codec import decode_control, encode
 from core.context import Resolver
 from core.errors import BadInput, Conflict, Corrupt, SentinelError, Unavailable
 from core.events import LogCreated, Position
-from core.identity import required
 from core.log.archive.archive import Archive
 from core.log.archive.archived import ArchivedLog
 from core.log.base import EventLog, Sealed
-from core.log.seals import begins
 from core.settings import Settings
-from ingest import losses
 from ingest.stats import Stats
 from ingest.worker import Worker
 from tests.builders.events import HISTORY
 from tests.builders.models import load_tiny
-from tests.simulation import acts, archive, clients, responding, seams
+from tests.simulation import archive, clients, responding, seams
 from tests.simulation.archive import SimulatedStore
 from tests.simulation.broker import Broker, Stored, Topic
 from tests.simulation.disk import Disk
 from tests.simulation.faults import Fault
 from tests.simulation.logs import Connection, Server
+from tests.simulation.people import People
 from tests.simulation.scenario import ROLES, Scenario
 from tests.simulation.striking import Striker
 from tests.simulation.traffic import Planned
@@ -112,7 +111,7 @@ class Stage:
         self._ask_again_at = 0.0
         self.others: dict[str, Process] = {}
         self.unsent = len(s.messages)
-        self._undone = len(s.acts)
+        self.people = People(self)
 
     # --- the run ----------------------------------------------------------------------------------------------------
 
@@ -132,13 +131,13 @@ class Stage:
         self.world.on_call, self.world.on_done = striker.on_call, striker.on_done
         for number in range(self.scenario.workers):
             self.world.later(0.3 * number * self.chance.random(), partial(self._start_worker, number))
-        self.world.later(0.0, self._start_operator)
+        self.world.later(0.0, self.people.watch)
         if self.scenario.archives:
             self.world.later(0.0, self._start_archiver)
         for number in range(self.scenario.responders):
             self.world.later(0.1 + 0.2 * number, partial(self._start_responder, number))
         if self.scenario.responders:
-            self.world.later(0.2, self._switch_on)
+            self.world.later(0.2, self.people.switch_responders_on)
         if not self.world.run(self._is_done, LIMIT_S):
             self.wrong.append(f"stalled: {self._progress()}")
             return
@@ -165,7 +164,7 @@ class Stage:
             else:
                 self.send(message)
         for act in s.acts:
-            self.world.later(act.at, partial(self._act, act.name))
+            self.world.later(act.at, partial(self.people.act, act.name))
 
     def send(self, message: Planned) -> None:
         """Send it now, or once its topic is there."""
@@ -177,46 +176,6 @@ class Stage:
         self.broker.append(message.role, message.key.encode(), message.value, message.timestamp, gap=message.gap)
         self._sending = None
         self.unsent -= 1
-
-    def _act(self, name: str) -> None:
-        def carry_out() -> None:
-            try:
-                acts.carry_out(name, Connection(self.server), int(self.world.wall() * 1000))
-                self.happened[f"act: {name}"] += 1
-            except SentinelError as error:
-                self.world.note(f"    {name}: {text_of(error)}")
-
-        process = self.world.start(f"person ({name})", carry_out)
-        process.at_end.append(self._act_ended)
-
-    def _act_ended(self) -> None:
-        self._undone -= 1
-
-    def _start_operator(self) -> None:
-        """Somebody who accepts what Kafka lost, some time after it is known."""
-
-        def watch() -> None:
-            while True:
-                self.world.sleep(2.0)
-                if self._is_mixed():
-                    self.world.later(0.0, self._change_prefix)
-                if "expired" in self.happened or "messages_cut" in self.happened:
-                    try:
-                        self._accept()
-                    except SentinelError as error:
-                        self.world.note(f"    accept-loss: {text_of(error)}")
-
-        process = self.world.start("operator", watch)
-        process.at_end.append(lambda: None if self.world.closed else self.world.later(0.5, self._start_operator))
-
-    def _accept(self) -> None:
-        log = Connection(self.server)
-        parked = control_stream.current(log).parked
-        for partition, code in sorted(parked.items()):
-            if code == "messages_expired":
-                now = int(self.world.wall() * 1000)
-                lost = losses.accept(log, self.settings, partition, "ann", "it is gone", now)
-                self.happened["losses accepted"] += len(lost)
 
     # --- workers ----------------------------------------------------------------------------------------------------
 
@@ -235,26 +194,6 @@ class Stage:
         )
         self.others["archiver"] = process
         process.at_end.append(partial(self._archiver_ended, process))
-
-    def _switch_on(self) -> None:
-        """Somebody switches the responders on, once there is a log."""
-
-        def carry_out() -> None:
-            while not self._is_switched_on():
-                try:
-                    acts.carry_out("respond", Connection(self.server), int(self.world.wall() * 1000))
-                except SentinelError as error:
-                    self.world.note(f"    respond: {text_of(error)}")
-                self.world.sleep(0.5)
-
-        def ended() -> None:
-            if not self.world.closed and not self.is_stopping:
-                self.world.later(0.7, self._switch_on)
-
-        self.world.start("person (respond)", carry_out).at_end.append(ended)
-
-    def _is_switched_on(self) -> bool:
-        return self.has_begun() and bool(control_stream.current(self.server.log).responses)
 
     def _start_responder(self, number: int) -> None:
         if self.is_stopping or self.world.closed:
@@ -288,6 +227,12 @@ class Stage:
         if not self.world.closed:
             self.world.later(RESTART_S, self._start_archiver)
 
+    def kill_everybody(self) -> None:
+        """Kill all workers, responders and the archiver."""
+        for process in [*self.processes.values(), *self.others.values()]:
+            if not process.ended:
+                self.world.kill(process)
+
     def log_of_all(self) -> EventLog:
         """The log as the servers hold it in the end, without a network."""
         return ArchivedLog(self.server.log, Archive(self.store)) if self.scenario.archives else self.server.log
@@ -314,40 +259,9 @@ class Stage:
             if not self._may_end_by(process.error):
                 self.wrong.append(f"{process.name} ended by {text_of(process.error)}")
             if isinstance(process.error, BadInput) and self.server.backup is None and not self.has_begun():
-                self.world.later(1.0, self._begin_anew)
+                self.world.later(1.0, self.people.begin_anew)
         if not self.is_stopping and not self.world.closed:
             self.world.later(RESTART_S * self.chance.random(), partial(self._start_worker, number))
-
-    def _begin_anew(self) -> None:
-        """Somebody finds that the log is lost for good, empties its server, and says so."""
-        if self.server.backup is None and not self.has_begun():
-            self.server.empty()
-            self.server.backup = None
-            self.new_log = "the server lost it"
-            self.happened["begun anew"] += 1
-
-    def _is_mixed(self) -> bool:
-        """Whether a partition of a new log on an emptied server begins as the former one: a worker parks it."""
-        if not self.server.emptied or self.server.backup is not None or not self.has_begun():
-            return False
-        log, state = self.server.log, control_stream.current(self.server.log)
-        firsts = {p: log.read(p, "seals", count=1) for p, code in state.parked.items() if code == "corrupt_log"}
-        log_id = required(state.identity).log_id
-        return any(first and decode_seal(first[0].payload).begins != begins(log_id, p) for p, first in firsts.items())
-
-    def _change_prefix(self) -> None:
-        """Somebody does as the worker says: stops all workers, and begins again under another prefix, where nothing of
-        theirs arrives, and with another archive.
-        """
-        for process in [*self.processes.values(), *self.others.values()]:
-            if not process.ended:
-                self.world.kill(process)
-        self.server.empty()
-        self.server.backup, self.server.starts = None, self.server.starts + 1
-        self.disk.names.clear()
-        self.disk.kept.clear()
-        self.new_log = "two logs were mixed"
-        self.happened["mixed logs left"] += 1
 
     def _may_end_by(self, error: BaseException) -> bool:
         """Whether a restart, or a person, mends what ended a worker."""
@@ -388,8 +302,8 @@ class Stage:
             self.wrong.append(f"committed offset {offset} of partition {partition}, but the log ends at {head}")
 
     def _is_done(self) -> bool:
-        if self.unsent or self._undone or self.server.backup is not None or self.wrong:
-            return not self.unsent and not self._undone and bool(self.wrong)
+        if self.unsent or self.people.undone or self.server.backup is not None or self.wrong:
+            return not self.unsent and not self.people.undone and bool(self.wrong)
         log = self.server.log
         if not self.has_begun():
             return False

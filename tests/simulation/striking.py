@@ -102,11 +102,8 @@ class Striker:
                 raise AssertionError(f"no such fault: {kind}")
 
     def _lose_power(self) -> None:
-        stage = self._stage
-        for process in [*stage.processes.values(), *stage.others.values()]:
-            if not process.ended:
-                stage.world.kill(process)
-        stage.disk.lose_power(stage.chance)
+        self._stage.kill_everybody()
+        self._stage.disk.lose_power(self._stage.chance)
 
     def _set_clock(self, process: Process) -> None:
         process.clock_ahead_s = 0.0
