@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from core.events import AlertRaised, Decision, Severity, TransactionReceived, TransactionScored
+from core.receipt import receive_time
 from projections.audit.reasons import Reasons
 
 
@@ -113,7 +114,7 @@ def row_of(place: str, t: TransactionReceived, score: TransactionScored) -> Deci
         place=place,
         transaction_id=t.transaction_id,
         account_id=t.account_id,
-        at=t.received_at or t.occurred_at,
+        at=receive_time(t),
         occurred_at=t.occurred_at,
         recorded_at=t.recorded_at,
         amount=t.amount,

@@ -25,6 +25,7 @@ from core.errors import BadInput
 from core.events import START, Decision, Position, Severity
 from core.log.base import Entry, EventLog
 from core.log.paging import decision_pages
+from core.receipt import receive_time
 
 DECISIONS: tuple[Decision, ...] = get_args(Decision)
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
@@ -204,7 +205,7 @@ class DecisionIndex:
             {
                 "generation": [entry.id.generation for entry in scores],
                 "offset": [entry.id.offset for entry in scores],
-                "at": [t.received_at or t.occurred_at for t in read],
+                "at": [receive_time(t) for t in read],
                 "recorded": [t.recorded_at for t in read],
                 "age": [min(max(t.recorded_at - t.occurred_at, -1), AGE_MS_MAX) for t in read],
                 "amount": [t.amount * t.rate for t in read],

@@ -34,6 +34,7 @@ from core.log import merkle
 from core.log.base import EventLog, Stream
 from core.log.covering import feedback_seen
 from core.program.codes import ENGINE
+from core.receipt import receive_time
 from core.times import DAY_MS, HOUR_MS
 from core.verdicts import RatedHour, brief_record, rated_hour
 from projections.audit.redecide import DecisionPlace, LoggedDecision, account_events, decisions
@@ -180,8 +181,8 @@ def _since_forgotten(
 
 def _last_days(held: list[LoggedDecision], decided: TransactionReceived, days: int) -> list[LoggedDecision]:
     """The payments from the first on that was received at most so many days before the decided one."""
-    since = (decided.received_at or decided.occurred_at) - days * DAY_MS
-    times = (each.transaction.received_at or each.transaction.occurred_at for each in held)
+    since = receive_time(decided) - days * DAY_MS
+    times = (receive_time(each.transaction) for each in held)
     start = next((number for number, time in enumerate(times) if time >= since), len(held))
     return held[max(min(start, len(held) - 1), 0) :]
 
