@@ -31,7 +31,7 @@ from core.settings import Settings
 from core.times import HOUR_MS
 from ingest import backlog, bootstrap, evidence, kafka_client, losses
 from ingest.ownership import sources_of
-from ingest.vault import Vault, key_of, tokenises
+from ingest.vault import Vault, key_of, key_place, tokenises
 
 BACKLOG_S = 3.0
 """How long to watch whether a backlog moves."""
@@ -55,19 +55,25 @@ def guarded(check: Callable[[Settings], Iterator[Finding]], s: Settings) -> Iter
 
 
 def _vault(s: Settings) -> Iterator[Finding]:
-    """Whether this process can open the vault, and nobody else's process its key."""
+    """Whether this process can open the vault, and whether the vault's key is kept apart from it."""
     if not tokenises(s):
         return
     key = key_of(s)
-    where = s.vault_key_file or ("the environment" if key else "the vault itself")
     if not Path(s.vault).is_file():
-        yield Finding("vault", "ok", f"none yet at {s.vault}; the first worker of the log makes it, its key in {where}")
+        yield Finding(
+            "vault",
+            "ok",
+            f"there is none yet at {s.vault}: the log's first worker makes it, with its key in {key_place(s)}",
+        )
         return
     with closing(Vault(Path(s.vault), key)) as vault:
         status: Status = "ok" if key else "warn"
         remedy = "" if key else "sentinel vault new-key FILE, then sentinel vault rotate FILE (docs/privacy.md)"
         yield Finding(
-            "vault", status, f"{s.vault} holds the keys of {vault.count:,} accounts; its own is in {where}", remedy
+            "vault",
+            status,
+            f"{s.vault} holds the keys of {vault.count:,} accounts; its own is in {key_place(s)}",
+            remedy,
         )
 
 

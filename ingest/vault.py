@@ -321,6 +321,11 @@ def key_of(settings: Settings) -> bytes:
     return _key(settings.vault_key, "vault_key (SENTINEL_VAULT_KEY)") if settings.vault_key else b""
 
 
+def key_place(settings: Settings) -> str:
+    """Where the vault's key is, in words."""
+    return settings.vault_key_file or ("the setting vault_key" if settings.vault_key else "the vault itself")
+
+
 def read_key(path: Path, setting: str) -> bytes:
     """The key in a file that only its owner may read. Raises BadInput."""
     return _key(read_secret(path, setting), f"{setting} {path}")

@@ -13,10 +13,10 @@ from console.options import Config, Json
 from console.tables import print_fields, print_json
 from core.errors import BadInput, Unavailable
 from core.files import write_atomic
-from ingest.vault import KEY_BYTES, Vault, key_of, read_key
+from ingest.vault import KEY_BYTES, Vault, key_of, key_place, read_key
 
 app = typer.Typer(
-    help="The keys of a log with tokens: what there is, and another key for the vault.",
+    help="The vault of a log with tokens: show it, and give it another key.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -27,10 +27,8 @@ KeyFile = Annotated[Path, typer.Argument(help="File of the new key, of mode 0600
 def show(config: Config = None, as_json: Json = False) -> None:
     """Show the vault's ID, how many accounts have keys in it, and where its own key is."""
     s = wiring.settings(config)
-    key = key_of(s)
-    vault = _existing(s.vault, key)
-    found = {"vault": s.vault, "id": vault.key_id, "accounts": vault.count}
-    found["key"] = s.vault_key_file or ("in the environment" if key else "in the vault itself")
+    vault = _existing(s.vault, key_of(s))
+    found = {"vault": s.vault, "id": vault.key_id, "accounts": vault.count, "key": key_place(s)}
     print_json(found) if as_json else print_fields(found)
 
 
@@ -43,15 +41,15 @@ def new_key(file: KeyFile) -> None:
         write_atomic(file, f"{secrets.token_hex(KEY_BYTES)}\n".encode(), mode=0o600)
     except OSError as error:
         raise Unavailable(f"can't write {file}: {error.strerror}") from None
-    print(f"{file}: keep a copy apart from the vault; without it the vault opens nothing")
+    print(f"{file}: keep a copy apart from the vault, which can't be opened without this key")
 
 
 @app.command()
 def rotate(file: KeyFile, config: Config = None, as_json: Json = False) -> None:
-    """Exchange the vault's key for the one in the file: all keys in the vault are encrypted anew, in one transaction.
+    """Replace the vault's key with the one in the file: everything in the vault is re-encrypted, in one transaction.
 
-    The settings still name the old key. Then set vault_key_file to the new file, and start all processes on the log
-    again: with the old key they stop. Backups of the vault need the old key: destroy them together.
+    The settings must still name the old key. Then set vault_key_file to the new file, and restart all processes on the
+    log: with the old key they stop. Backups of the vault need the old key: destroy them together.
     """
     s = wiring.settings(config)
     new = read_key(file, "the new key")
@@ -68,7 +66,8 @@ def rotate(file: KeyFile, config: Config = None, as_json: Json = False) -> None:
         print_json({"vault": s.vault, "accounts": moved})
     else:
         print(
-            f"{moved:,} accounts' keys are under the new key; set vault_key_file = {file}, and start everything again"
+            f"the keys of {moved:,} accounts are under the new key: set vault_key_file to {file}, and restart all"
+            " processes"
         )
 
 

@@ -202,6 +202,7 @@ def test_commands_make_and_exchange_keys(
 
     assert run("new-key", new)[0] == 0 and new.stat().st_mode & 0o777 == 0o600
     assert run("new-key", new)[0] == 2
+    assert "the setting vault_key" in run("show")[1]
     for _ in range(2):
         code, said = run("rotate", new)
         assert code == 0 and "1,200 accounts" in said, said
