@@ -71,8 +71,8 @@ def bound_findings(s: Settings, state: ControlState) -> Iterator[Said]:
             yield (
                 f"partition {partition}",
                 "warn",
-                f"its snapshot in {s.snapshot_directory} is another log's, of an earlier build, or was changed: it is"
-                " not used",
+                f"its snapshot in {s.snapshot_directory} belongs to another log, comes from an earlier build, or"
+                " was changed: it is not used",
                 "if it is still there after a worker's next snapshot, find out who writes into this folder",
             )
             continue

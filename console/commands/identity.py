@@ -198,7 +198,8 @@ def require(
     """Require identity: from here on what nobody on the roster signed, or whose roles don't allow it, has no effect.
 
     Takes an administrator (two under four eyes) and a worker on the roster; every service needs a key of its own. With
-    --feedback signed, so does who gives verdicts; with named or nothing, protect the feedback topic (docs/security.md).
+    --feedback signed, so does everyone who gives verdicts; with named or nothing, protect the feedback topic
+    (docs/security.md).
     """
     if state not in ("on", "off"):
         raise BadInput(f"identity is required or not: on or off, not {state!r}")
@@ -207,7 +208,7 @@ def require(
     rule: FeedbackRule = FEEDBACK[feedback] if state == "on" else ""
     with opened_log(context) as log:
         done = identities.require(log, act_of(actor, reason, log), state == "on", rule)
-    told = f", and feedback is {rule}" if rule else ""
+    told = f", and feedback must be {rule}" if rule else ""
     _print_done(done, f"identity is {'' if state == 'on' else 'no longer '}required{told}", as_json)
 
 

@@ -77,7 +77,7 @@ def test_from_the_first_key_to_identity_required(run: Run, log: MemoryLog) -> No
         Path(name).unlink(missing_ok=True)
     enrolled(run)
     code, said = run("Ann", "identity", "require", *WHY)
-    assert code == 0 and "identity is required, and feedback is signed at c" in said
+    assert code == 0 and "identity is required, and feedback must be signed at c" in said
     code, said = run("", "threshold", "set", "--decline", "0.95", *WHY)
     assert code == 2 and "it is not signed" in said
     code, said = run("Ann", "threshold", "set", "--decline", "0.95", *WHY)

@@ -139,4 +139,4 @@ def test_what_a_snapshot_says_is_shown_only_under_the_logs_key(
         assert store.forgotten(identity) == {0: None} and not store.is_of(0, identity), change
     state = control_stream.current(log)
     said = list(bound_findings(Settings(snapshot_directory=str(tmp_path), log_prefix="t"), state))
-    assert len(said) == 1 and "is another log's, of an earlier build, or was changed" in said[0][2]
+    assert len(said) == 1 and "belongs to another log, comes from an earlier build, or was changed" in said[0][2]
