@@ -82,13 +82,15 @@ replaced stays, and says by which one.
 
 
 def decisions_page() -> str:
-    """The page docs/decisions/README.md, from the records' titles and status."""
+    """The page docs/decisions/README.md, from the records' titles and status. Raises ValueError if one has none."""
     rows = []
     for path in sorted((DOCS / "decisions").glob("[0-9]*.md")):
         text = path.read_text(encoding="utf-8")
         number, title = text.partition("\n")[0].removeprefix("# ").split(". ", 1)
         status = re.search(r"^Status: (.+)$", text, re.M)
-        rows.append(f"| {number} | [{title}]({path.name}) | {status[1].rstrip('.') if status else 'unknown'} |")
+        if status is None:
+            raise ValueError(f"{path.name} has no line `Status: …`")
+        rows.append(f"| {number} | [{title}]({path.name}) | {status[1].rstrip('.')} |")
     return _DECISIONS_HEAD + "\n".join(rows) + "\n"
 
 
