@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-from tests.builders.proxy import shut
+from tests.builders.forwarder import Forwarder
 
 Way = Literal["request", "answer"]
 Spoil = Callable[[bytes, Way], bytes]
 CHUNK = 65_536
 
 
-class Network:
+class Network(Forwarder):
     """Forwards connections to a server. What is done to them may be changed at any time, also under way:
 
     target     where new connections lead
@@ -28,23 +28,10 @@ class Network:
 
     def __init__(self, host: str, port: int, own_port: int = 0) -> None:
         """own_port: where to listen; 0 for any."""
-        self.target = (host, port)
         self.delay_s = 0.0
         self.silent = False
-        self.refuses = False
         self.spoil: Spoil = lambda chunk, way: chunk
-        self._sockets: set[socket.socket] = set()
-        self._lock = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", own_port))
-        self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def cut(self) -> None:
-        """End every connection."""
-        with self._lock:
-            sockets, self._sockets = self._sockets, set()
-        for each in sockets:
-            shut(each)
+        super().__init__((host, port), own_port)
 
     def mend(self) -> None:
         """Be a good network again. Connections from which something was lost end."""
@@ -53,31 +40,9 @@ class Network:
         if was_silent:
             self.cut()
 
-    def close(self) -> None:
-        """End every connection, and take no new ones."""
-        shut(self._listener)
-        self.cut()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            try:
-                upstream = None if self.refuses else socket.create_connection(self.target, timeout=5.0)
-            except OSError:
-                upstream = None
-            if upstream is None:
-                shut(client)
-                continue
-            upstream.settimeout(None)
-            for each in (client, upstream):
-                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with self._lock:
-                self._sockets |= {client, upstream}
-            threading.Thread(target=self._pass, args=(client, upstream, "request"), daemon=True).start()
-            threading.Thread(target=self._pass, args=(upstream, client, "answer"), daemon=True).start()
+    def forward(self, client: socket.socket, upstream: socket.socket) -> None:
+        threading.Thread(target=self._pass, args=(client, upstream, "request"), daemon=True).start()
+        threading.Thread(target=self._pass, args=(upstream, client, "answer"), daemon=True).start()
 
     def _pass(self, source: socket.socket, sink: socket.socket, way: Way) -> None:
         with contextlib.suppress(OSError):
@@ -86,7 +51,4 @@ class Network:
                     time.sleep(self.delay_s)
                 if not self.silent:
                     sink.sendall(self.spoil(chunk, way))
-        with self._lock:
-            self._sockets -= {source, sink}
-        shut(source)
-        shut(sink)
+        self.end(source, sink)

@@ -12,11 +12,12 @@ from typing import Literal
 
 from console.stack import Valkey
 from core.log.redis_streams import RedisLog, connect
+from tests.builders.forwarder import Forwarder
 
 Fault = Literal["drop request", "drop reply", "hold", "release first"]
 
 
-class Proxy:
+class Proxy(Forwarder):
     """Forwards to a server. Each request that contains `trigger` takes the next fault of `plan`, if there is one:
 
     drop request    the server never sees it; the connection is closed
@@ -29,14 +30,10 @@ class Proxy:
     def __init__(self, host: str, port: int, plan: list[Fault], trigger: bytes = b"EVAL") -> None:
         self.seen = 0
         self.when_held: Callable[[], object] | None = None
-        self._target = (host, port)
         self._plan = deque(plan)
         self._trigger = trigger
         self._held: list[tuple[socket.socket, bytes]] = []
-        self._sockets: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__((host, port))
 
     def release(self) -> None:
         """Run held requests on the server: what their connection watches still guards them."""
@@ -46,22 +43,10 @@ class Proxy:
                 upstream.sendall(request)
                 upstream.recv(65536)
 
-    def close(self) -> None:
-        """Close every connection."""
-        for each in [self._listener, *self._sockets]:
-            shut(each)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            upstream = socket.create_connection(self._target)
-            self._sockets += [client, upstream]
-            deaf = threading.Event()
-            threading.Thread(target=self._requests, args=(client, upstream, deaf), daemon=True).start()
-            threading.Thread(target=self._replies, args=(client, upstream, deaf), daemon=True).start()
+    def forward(self, client: socket.socket, upstream: socket.socket) -> None:
+        deaf = threading.Event()
+        threading.Thread(target=self._requests, args=(client, upstream, deaf), daemon=True).start()
+        threading.Thread(target=self._replies, args=(client, upstream, deaf), daemon=True).start()
 
     def _requests(self, client: socket.socket, upstream: socket.socket, deaf: threading.Event) -> None:
         try:
@@ -77,7 +62,7 @@ class Proxy:
                     self._held.append((upstream, request))
                     if self.when_held is not None:
                         self.when_held()
-                        shut(client)
+                        self.end(client)
                     continue
                 if fault == "release first":
                     self.release()
@@ -87,8 +72,7 @@ class Proxy:
         except OSError:
             pass
         if not deaf.is_set():
-            shut(client)
-            shut(upstream)
+            self.end(client, upstream)
 
     def _replies(self, client: socket.socket, upstream: socket.socket, deaf: threading.Event) -> None:
         try:
@@ -98,15 +82,7 @@ class Proxy:
                 client.sendall(reply)
         except OSError:
             pass
-        shut(client)
-        shut(upstream)
-
-
-def shut(each: socket.socket) -> None:
-    """Close a connection in both directions, whoever waits for it."""
-    with contextlib.suppress(OSError):
-        each.shutdown(socket.SHUT_RDWR)
-    each.close()
+        self.end(client, upstream)
 
 
 @contextmanager
