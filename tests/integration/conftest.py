@@ -51,28 +51,22 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 @pytest.fixture(scope="session")
 def apache_kafka(needs_kafka: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
     """A running Apache Kafka; use topics of your own."""
-    server = ApacheKafka(tmp_path_factory.mktemp("kafka"))
-    server.start()
-    yield server
-    server.stop()
+    with ApacheKafka(tmp_path_factory.mktemp("kafka")).started() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def redis_server(needs_redis: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A running Redis with appendfsync always; use keys of your own."""
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    server.start()
-    yield server
-    server.stop()
+    with RedisServer(tmp_path_factory.mktemp("redis")).started() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def redis_tls(needs_redis: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A running Redis that speaks only TLS, with a self-signed certificate."""
-    server = RedisServer(tmp_path_factory.mktemp("redis-tls"), tls=True)
-    server.start()
-    yield server
-    server.stop()
+    with RedisServer(tmp_path_factory.mktemp("redis-tls"), tls=True).started() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -84,3 +78,17 @@ def redis_cluster(needs_redis: None, tmp_path_factory: pytest.TempPathFactory) -
         yield cluster
     finally:
         cluster.kill()
+
+
+@pytest.fixture
+def own_kafka(needs_kafka: None, tmp_path: Path) -> Iterator[ApacheKafka]:
+    """An Apache Kafka of the test's own, to kill."""
+    with ApacheKafka(tmp_path / "kafka").started() as server:
+        yield server
+
+
+@pytest.fixture
+def own_redis(needs_redis: None, tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own, to kill."""
+    with RedisServer(tmp_path / "redis").started() as server:
+        yield server

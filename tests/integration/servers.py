@@ -22,7 +22,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import redis
 from confluent_kafka import KafkaException
@@ -33,6 +33,8 @@ from redis.retry import Retry
 KAFKA_POM = Path(__file__).parent / "kafka" / "pom.xml"
 LOG_TAIL_LINES = 30
 STOP_SECONDS_MAX = 20.0
+MASTERS = 3
+"""Of a Redis Cluster."""
 
 # redis-py tries ten times by itself, which would make every refused connection take seconds.
 NO_RETRY = Retry(NoBackoff(), 0)
@@ -115,6 +117,15 @@ class Server:
             self.kill()
             raise
         self.ready_seconds = time.monotonic() - began
+
+    @contextmanager
+    def started(self) -> Iterator[Self]:
+        """Start it, and stop it in the end."""
+        self.start()
+        try:
+            yield self
+        finally:
+            self.stop()
 
     def launch(self) -> None:
         """Start and wait for nothing. Raises ServerFailed if it runs."""
@@ -331,8 +342,9 @@ class RedisCluster:
     name = "Redis Cluster"
     start_seconds_max = 30.0
 
-    def __init__(self, folder: Path) -> None:
-        self.nodes = [RedisServer(folder / f"node-{n}", cluster=True) for n in range(3)]
+    def __init__(self, folder: Path, nodes: int = MASTERS, options: Mapping[str, str] | None = None) -> None:
+        """options: further ones of each node's configuration."""
+        self.nodes = [RedisServer(folder / f"node-{n}", cluster=True, options=options) for n in range(nodes)]
         self._joined = False
 
     @property
@@ -355,9 +367,9 @@ class RedisCluster:
         self.wait_ok()
 
     def wait_ok(self) -> None:
-        """Wait until every node sees every slot served. Raises ServerFailed after `start_seconds_max`."""
+        """Wait until every running node sees every slot served. Raises ServerFailed after `start_seconds_max`."""
         deadline = time.monotonic() + self.start_seconds_max
-        while not all(self._is_ok(node) for node in self.nodes):
+        while not all(self._is_ok(node) for node in self.nodes if node.running):
             if time.monotonic() > deadline:
                 raise ServerFailed(
                     f"{self.name} was not ok in {self.start_seconds_max:.0f} s{self.nodes[0].log_tail()}"
@@ -379,11 +391,13 @@ class RedisCluster:
         return redis.RedisCluster(host="127.0.0.1", port=self.port, socket_timeout=5)
 
     def _join(self) -> None:
-        bounds = [0, 5461, 10923, 16384]
+        bounds = [16384 * n // MASTERS for n in range(MASTERS + 1)]
         first = self.nodes[0]
-        for node, (begin, end) in zip(self.nodes, itertools.pairwise(bounds), strict=True):
+        for number, node in enumerate(self.nodes):
             with node.client() as client:
-                client.execute_command("CLUSTER ADDSLOTSRANGE", begin, end - 1)
+                client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
+                if number < MASTERS:
+                    client.execute_command("CLUSTER ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
                 if node is not first:
                     client.execute_command("CLUSTER MEET", "127.0.0.1", first.port, first.bus_port)
 

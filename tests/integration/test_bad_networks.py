@@ -45,10 +45,8 @@ listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:
 @pytest.fixture(scope="module")
 def kafka(needs_kafka: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxiedKafka]:
     """A broker behind a network."""
-    server = ProxiedKafka(tmp_path_factory.mktemp("kafka"))
-    server.start()
-    yield server
-    server.stop()
+    with ProxiedKafka(tmp_path_factory.mktemp("kafka")).started() as server:
+        yield server
     server.network.close()
 
 

@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -139,26 +139,8 @@ def started(house: House, receiver: HttpReceiver, folder: Path) -> Listener:
     return Listener(f"http://127.0.0.1:{port}", token, on.settings.partitions)
 
 
-@pytest.fixture
-def kafka(needs_kafka: None, tmp_path: Path) -> Iterator[ApacheKafka]:
-    """A broker of the test's own, to kill."""
-    server = ApacheKafka(tmp_path / "kafka")
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-def redis(needs_redis: None, tmp_path: Path) -> Iterator[RedisServer]:
-    """A log server of the test's own, to kill."""
-    server = RedisServer(tmp_path / "redis")
-    server.start()
-    yield server
-    server.kill()
-
-
 def test_followers_outlive_their_servers_and_go_on_where_they_were(
-    kafka: ApacheKafka, redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_kafka: ApacheKafka, own_redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kafka and Redis are killed and frozen in turn: nobody ends, everybody says that they wait. Then each follower is
     frozen, killed and started again. Every payment is decided once, each action is done and recorded once, the event
@@ -166,10 +148,10 @@ def test_followers_outlive_their_servers_and_go_on_where_they_were(
     """
     monkeypatch.setenv("SOC_SECRET", "whsec_" + base64.b64encode(bytes(range(32))).decode())
     monkeypatch.setattr(kafka_client, "ADMIN_TIMEOUT_S", 2.0)
-    on = h.stage(kafka.bootstrap, "127.0.0.1", redis.port, tmp_path, history=False, session_timeout_ms=6_000)
+    on = h.stage(own_kafka.bootstrap, "127.0.0.1", own_redis.port, tmp_path, history=False, session_timeout_ms=6_000)
     on.create_topics()
     with HttpReceiver() as receiver, ExitStack() as running:
-        house = House(on, kafka, redis, running)
+        house = House(on, own_kafka, own_redis, running)
         house.start("worker", on.worker("worker"))
         listener = started(house, receiver, tmp_path)
         running.callback(listener.stop)

@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +44,6 @@ def single(apache_kafka: ApacheKafka, redis_server: RedisServer, tmp_path: Path)
     made = h.stage(apache_kafka.bootstrap, "127.0.0.1", redis_server.port, tmp_path)
     made.create_topics()
     return made
-
-
-@pytest.fixture
-def own_kafka(needs_kafka: None, tmp_path: Path) -> Iterator[ApacheKafka]:
-    """An Apache Kafka of the test's own, to kill."""
-    server = ApacheKafka(tmp_path / "kafka")
-    server.start()
-    yield server
-    server.stop()
 
 
 def assert_as_undisturbed(on: Stage, records: list[Record]) -> None:
