@@ -59,7 +59,7 @@ class Servers:
         self._directory = directory
         self._kafka: Any = None
         if kind == "apache":
-            from tests.integration.servers import ApacheKafka
+            from tests.integration.apache_kafka import ApacheKafka
 
             self._kafka = ApacheKafka(directory / "kafka")
             self._kafka.start()

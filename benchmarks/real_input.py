@@ -33,7 +33,8 @@ def servers(kind: str, directory: Path) -> Iterator[tuple[str, int]]:
         with LocalStack(directory) as stack:
             yield stack.kafka_servers, stack.redis_port
         return
-    from tests.integration.servers import ApacheKafka, RedisServer
+    from tests.integration.apache_kafka import ApacheKafka
+    from tests.integration.servers import RedisServer
 
     kafka, redis = ApacheKafka(directory / "kafka"), RedisServer(directory / "redis")
     kafka.start()

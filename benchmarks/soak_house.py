@@ -21,7 +21,7 @@ from console.service import Service, read_stats
 from console.stack import Valkey
 from core.settings import Settings
 from ingest import kafka_client
-from tests.integration.servers import ApacheKafka
+from tests.integration.apache_kafka import ApacheKafka
 
 PARTITIONS = 4
 WORKERS = 2

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.servers import ApacheKafka, RedisCluster, RedisServer, missing_for_kafka, missing_for_redis
+from tests.integration.apache_kafka import ApacheKafka, missing_for_kafka
+from tests.integration.servers import RedisCluster, RedisServer, missing_for_redis
 from tests.integration.small_disk import SmallDisk, missing_for_mounts, small_disk
 
 

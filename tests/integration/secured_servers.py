@@ -19,7 +19,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from tests.integration.servers import NO_RETRY, ApacheKafka, RedisServer, ServerFailed
+from tests.integration.apache_kafka import ApacheKafka
+from tests.integration.servers import NO_RETRY, RedisServer, ServerFailed
 
 ROOT_USER = "root"
 

@@ -17,7 +17,8 @@ import pytest
 from tests import worker_harness as h
 from tests.builders.network import Network, Way
 from tests.integration import outages
-from tests.integration.servers import ApacheKafka, RedisServer, free_port
+from tests.integration.apache_kafka import ApacheKafka
+from tests.integration.servers import RedisServer, free_port
 from tests.worker_harness import Stage
 
 PAYMENTS = 3_000

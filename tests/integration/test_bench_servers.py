@@ -8,7 +8,8 @@ import pytest
 
 from console.bench import pipeline
 from console.bench.pipeline import Plan
-from tests.integration.servers import ApacheKafka, RedisServer
+from tests.integration.apache_kafka import ApacheKafka
+from tests.integration.servers import RedisServer
 
 
 def test_the_bench_measures_the_floor_and_the_worker_on_external_servers(

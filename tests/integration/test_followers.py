@@ -39,7 +39,8 @@ from responders.switching import Why, switch_on
 from tests import worker_harness as h
 from tests.builders.receiver import HttpReceiver
 from tests.integration import outages
-from tests.integration.servers import ApacheKafka, RedisServer
+from tests.integration.apache_kafka import ApacheKafka
+from tests.integration.servers import RedisServer
 from tests.responder_harness import DONE, payments, recorded, responder, settled
 from tests.worker_harness import Stage
 

@@ -17,7 +17,8 @@ from core.errors import Unavailable
 from tests import worker_harness as h
 from tests.builders.command_line import run_command
 from tests.integration import outages
-from tests.integration.servers import ApacheKafka, RedisServer, ServerFailed
+from tests.integration.apache_kafka import ApacheKafka
+from tests.integration.servers import RedisServer, ServerFailed
 from tests.integration.small_disk import SmallDisk
 from tests.worker_harness import Stage
 

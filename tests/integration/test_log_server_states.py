@@ -13,8 +13,9 @@ from tests import worker_harness as h
 from tests.builders.command_line import run_command
 from tests.builders.network import Network
 from tests.integration import outages
+from tests.integration.apache_kafka import ApacheKafka
 from tests.integration.replicated import ReplicatedCluster, replica_of
-from tests.integration.servers import ApacheKafka, RedisServer
+from tests.integration.servers import RedisServer
 from tests.worker_harness import Stage
 
 PAYMENTS = 4_000

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests import worker_harness as h
-from tests.integration.servers import ApacheKafka, RedisServer
+from tests.integration.apache_kafka import ApacheKafka
+from tests.integration.servers import RedisServer
 from tests.responder_harness import assert_kills_harm_nothing
 
 

@@ -12,8 +12,9 @@ import pytest
 import redis
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
 
+from tests.integration.apache_kafka import ApacheKafka
 from tests.integration.conftest import need
-from tests.integration.servers import NO_RETRY, ApacheKafka, RedisCluster, RedisServer, ServerFailed
+from tests.integration.servers import NO_RETRY, RedisCluster, RedisServer, ServerFailed
 
 
 def produce(kafka: ApacheKafka, topic: str, values: list[bytes], partition: int = 0) -> None:

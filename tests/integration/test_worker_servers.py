@@ -22,7 +22,8 @@ from ingest.parking import Trouble
 from sources.record import Record
 from tests import worker_harness as h
 from tests.builders import record_batches as rb
-from tests.integration.servers import ApacheKafka, RedisCluster, RedisServer
+from tests.integration.apache_kafka import ApacheKafka
+from tests.integration.servers import RedisCluster, RedisServer
 from tests.worker_harness import Raw, Stage, Threaded
 
 NOW = 1_780_000_000_000
