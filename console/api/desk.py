@@ -45,7 +45,7 @@ from core.errors import Conflict, Corrupt, SentinelError, Unavailable
 from core.events import AccountEvent, Position, TransactionScored
 from core.identity import required
 from core.log.base import EventLog, Stream
-from core.log.paging import entries
+from core.log.paging import entries, entries_at
 from core.replay import Timeline
 from core.settings import Settings
 from ingest import attesting
@@ -224,20 +224,18 @@ class Desk:
 
     def _rows(self, hits: Sequence[Hit], query: Query) -> list[DecisionRow]:
         """The hits' rows, without those whose entry shows that only a hash was equal."""
-        read: dict[tuple[int, Position], tuple[bytes | None, bytes | None]] = {}
+        read: dict[tuple[int, Position], tuple[bytes, bytes]] = {}
         for partition in {hit.partition for hit in hits}:
             positions = [hit.position for hit in hits if hit.partition == partition]
-            transactions = self.log.get_many(partition, "transactions", positions)
-            scores = self.log.get_many(partition, "scores", positions)
-            for position, t, s in zip(positions, transactions, scores, strict=True):
-                read[partition, position] = t, s
+            transactions = entries_at(self.log, partition, "transactions", positions)
+            scores = entries_at(self.log, partition, "scores", positions)
+            for t, s in zip(transactions, scores, strict=True):
+                read[partition, t.id] = t.payload, s.payload
         rows = (self._row(hit, query, *read[hit.partition, hit.position]) for hit in hits)
         return [row for row in rows if row is not None]
 
-    def _row(self, hit: Hit, query: Query, t: bytes | None, s: bytes | None) -> DecisionRow | None:
+    def _row(self, hit: Hit, query: Query, t: bytes, s: bytes) -> DecisionRow | None:
         """The hit's row; None if its entry shows that only a hash was equal. t, s: its transaction and its score."""
-        if t is None or s is None:
-            raise Corrupt(f"partition {hit.partition}: {hit.position} was indexed, but the log does not hold it")
         row = row_of(str(DecisionPlace(hit.partition, hit.position)), decode_transaction(t), decode_score(s))
         is_hit = (
             query.account in (None, row.account_id)

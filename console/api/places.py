@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from console.api.views import Columns
 from core.codec import decode_transaction
-from core.errors import Corrupt
 from core.events import Position, TransactionReceived
 from core.log.base import EventLog
+from core.log.paging import entries_at
 
 PLACE = ("partition", "generation", "offset")
 """The columns of a table that say where a payment stands."""
@@ -41,11 +41,8 @@ def payments_at(log: EventLog, rows: Iterable[Row]) -> dict[Row, TransactionRece
         wanted.setdefault(row.partition, {})[row.position] = None
     read: dict[Row, TransactionReceived] = {}
     for partition, positions in wanted.items():
-        payloads = log.get_many(partition, "transactions", list(positions))
-        for position, payload in zip(positions, payloads, strict=True):
-            if payload is None:
-                raise Corrupt(f"partition {partition}: {position} was indexed, but the log does not hold it")
-            read[Row(partition, position)] = decode_transaction(payload)
+        for entry in entries_at(log, partition, "transactions", list(positions)):
+            read[Row(partition, entry.id)] = decode_transaction(entry.payload)
     return read
 
 

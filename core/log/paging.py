@@ -9,7 +9,7 @@ Cost: one or two small reads a page.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from core.errors import Corrupt, Incomplete
 from core.events import START, Position
@@ -59,6 +59,16 @@ def entries(
     """`pages`, entry by entry."""
     for page in pages(log, partition, stream, after, until):
         yield from page
+
+
+def entries_at(log: EventLog, partition: int, stream: Stream, positions: Sequence[Position]) -> list[Entry]:
+    """The entries at positions that were read before, in this order. Raises Corrupt if the log lacks one now."""
+    held: list[Entry] = []
+    for position, payload in zip(positions, log.get_many(partition, stream, positions), strict=True):
+        if payload is None:
+            raise Corrupt(f"partition {partition}: {stream} {position} was read before, and is not in the log")
+        held.append(Entry(position, payload))
+    return held
 
 
 def decision_pages(

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from core.control_stream import ControlEntry
-from core.errors import BadInput, Corrupt
+from core.errors import BadInput
 from core.events import (
     START,
     AccountBlocked,
@@ -31,8 +31,9 @@ from core.events import (
 from core.features import packing, spec
 from core.features.verdicts import AccountVerdicts, Count
 from core.log import merkle
-from core.log.base import EventLog, Stream
+from core.log.base import EventLog
 from core.log.covering import feedback_seen
+from core.log.paging import entries_at
 from core.program.codes import ENGINE
 from core.receipt import receive_time
 from core.times import DAY_MS, HOUR_MS
@@ -105,11 +106,11 @@ def history_of(
             f"the account has {len(payments):,} earlier payments and {len(said):,} verdicts and blocks, and a proof"
             f" holds at most {EVENTS_MAX:,} events: choose fewer --days"
         )
-    transactions = _payloads(log, partition, "transactions", [each.position for each in payments])
-    events = _payloads(log, partition, "feedback", [position for position, _ in said])
+    transactions = entries_at(log, partition, "transactions", [each.position for each in payments])
+    events = entries_at(log, partition, "feedback", [position for position, _ in said])
     return History(
-        [(each.position, (t, each.logged_score)) for each, t in zip(payments, transactions, strict=True)],
-        [(position, payload) for (position, _), payload in zip(said, events, strict=True)],
+        [(each.position, (t.payload, each.logged_score)) for each, t in zip(payments, transactions, strict=True)],
+        [(entry.id, entry.payload) for entry in events],
         frozenset(
             rated_hour(brief_record(event, event.recorded_at // HOUR_MS * HOUR_MS), account)
             for _, event in said
@@ -119,14 +120,6 @@ def history_of(
 
 
 _ENGINE = (ENGINE, spec.SPEC_VERSION)
-
-
-def _payloads(log: EventLog, partition: int, stream: Stream, positions: Sequence[Position]) -> list[bytes]:
-    """The entries at these positions, which were read before. Raises Corrupt if one is gone."""
-    found = [each for each in log.get_many(partition, stream, positions) if each is not None]
-    if len(found) < len(positions):
-        raise Corrupt(f"partition {partition}: {stream} on the account were read before, and are not in the log")
-    return found
 
 
 def _since_its_beginning(

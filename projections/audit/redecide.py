@@ -26,7 +26,7 @@ from core.events import AccountEvent, Outcome, Position, TransactionReceived, Tr
 from core.features.state import AccountState
 from core.log.base import EventLog, Head
 from core.log.covering import Spans, feedback_seen
-from core.log.paging import entries, pages, read
+from core.log.paging import entries, entries_at, pages, read
 from core.refolding import Refolding
 from core.replay import Chunk, Timeline, chunks, context_of
 from core.work import Decided, Run, Work
@@ -207,14 +207,12 @@ def decisions(
 def _decisions_at(
     log: EventLog, partition: int, accounts: Collection[str], places: Sequence[Position]
 ) -> Iterator[LoggedDecision]:
-    transactions = log.get_many(partition, "transactions", places)
-    scores = log.get_many(partition, "scores", places)
-    for position, payload, score in zip(places, transactions, scores, strict=True):
-        if payload is None or score is None:
-            raise Corrupt(f"partition {partition}: the decision at {position} was read before, and is not in the log")
-        transaction = decode_transaction(payload)
+    transactions = entries_at(log, partition, "transactions", places)
+    scores = entries_at(log, partition, "scores", places)
+    for entry, score in zip(transactions, scores, strict=True):
+        transaction = decode_transaction(entry.payload)
         if transaction.account_id in accounts:
-            yield LoggedDecision(position, transaction, decode_score(score), score)
+            yield LoggedDecision(entry.id, transaction, decode_score(score.payload), score.payload)
 
 
 def _is_of(payload: bytes, accounts: Collection[str], single: bytes | None) -> bool:

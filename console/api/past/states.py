@@ -20,10 +20,10 @@ from console.api.past.seals import Seals
 from console.api.past.statistics import Rejects, throughput
 from core.codec import decode_account_event
 from core.control_stream import ControlStream
-from core.errors import Conflict, Corrupt
+from core.errors import Conflict
 from core.events import START, Position, Severity
-from core.log.base import Entry, EventLog, Head, Stream
-from core.log.paging import entries
+from core.log.base import Entry, EventLog, Head
+from core.log.paging import entries, entries_at
 from projections.engine.as_of import Cut
 from projections.engine.base import CONTROL, Fact, Projection, S, fold
 from projections.engine.feed import Bound, account_facts, as_decided, facts_of_account
@@ -195,8 +195,8 @@ class PastStates(States):
                 self.log,
                 partition,
                 account,
-                _entries(self.log, partition, "transactions", rows.transactions),
-                _entries(self.log, partition, "feedback", rows.feedback),
+                entries_at(self.log, partition, "transactions", rows.transactions),
+                entries_at(self.log, partition, "feedback", rows.feedback),
             )
         ]
         return [fold(projection, facts) for projection in chosen]
@@ -206,14 +206,7 @@ def decisions_of(log: EventLog, partition: int, account: str, places: Sequence[P
     """An account's decisions up to a bound, at these places, among which others' may be."""
     if len(places) > PAYMENTS_MAX:
         return account_facts(log, partition, account, Bound(), replace(end, feedback=START))
-    return facts_of_account(log, partition, account, _entries(log, partition, "transactions", places), ())
-
-
-def _entries(log: EventLog, partition: int, stream: Stream, positions: Sequence[Position]) -> Iterator[Entry]:
-    for position, payload in zip(positions, log.get_many(partition, stream, positions), strict=True):
-        if payload is None:
-            raise Corrupt(f"partition {partition}: {stream} {position} was read before, and is not in the log")
-        yield Entry(position, payload)
+    return facts_of_account(log, partition, account, entries_at(log, partition, "transactions", places), ())
 
 
 def _event(partition: int, entry: Entry) -> Fact:

@@ -8,7 +8,7 @@ from core.errors import Corrupt
 from core.events import START, Position
 from core.log.base import Entry, Head
 from core.log.memory import MemoryLog
-from core.log.paging import decision_pages, entries, pages
+from core.log.paging import decision_pages, entries, entries_at, pages
 from tests.builders.batches import batch_after
 
 
@@ -54,3 +54,14 @@ def test_decisions_are_pairs_of_transactions_and_scores(log: MemoryLog) -> None:
     assert ids(next(found)[0]) == [1, 2, 3]
     with pytest.raises(Corrupt, match="after 1-3 do not match"):
         next(found)
+
+
+def test_entries_are_read_again_by_their_positions(log: MemoryLog) -> None:
+    """In the order that is asked for; one that is gone makes the log corrupt, and is named."""
+    held = {entry.id: entry for entry in entries(log, 0, "scores")}
+    wanted = [Position(1, 7), Position(1, 2), Position(1, 5)]
+    assert entries_at(log, 0, "scores", wanted) == [held[position] for position in wanted]
+    assert entries_at(log, 0, "scores", []) == []
+    log.tamper(0, "scores", Position(1, 2), None)
+    with pytest.raises(Corrupt, match="partition 0: scores 1-2 was read before"):
+        entries_at(log, 0, "scores", wanted)
