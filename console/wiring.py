@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -127,6 +128,15 @@ def open_hot(s: Settings) -> EventLog:
     return log
 
 
+_REFUSES_CLIENT = re.compile(
+    r"EOF occurred|ALERT_(UNKNOWN_CA|BAD_CERTIFICATE|UNSUPPORTED_CERTIFICATE|CERTIFICATE_|ACCESS_DENIED|HANDSHAKE_FAIL)"
+    "|reset by peer|Broken pipe|Connection closed",
+)
+"""How a client learns that a server does not accept its certificate, or wants one. It depends on who is faster: the
+server's alert arrives, or its end of the connection is gone before the client reads it.
+"""
+
+
 def _remedy(text: str, s: Settings) -> str:
     """The settings to look at when the log server can't be reached; "" if the text does not tell."""
     if "CERTIFICATE_VERIFY_FAILED" in text:
@@ -137,7 +147,7 @@ def _remedy(text: str, s: Settings) -> str:
         return "check redis_username and redis_password_file"
     if s.redis_tls and ("WRONG_VERSION_NUMBER" in text or "Timeout connecting" in text):
         return "does it speak TLS at this port? check redis_tls and redis_port"
-    if s.redis_tls and any(word in text for word in ("EOF occurred", "CERTIFICATE_REQUIRED", "certificate required")):
+    if s.redis_tls and _REFUSES_CLIENT.search(text):
         return "it may ask for a client certificate of its authority: check redis_certificate_file and redis_key_file"
     if not s.redis_tls and any(word in text for word in ("reset by peer", "Connection closed")):
         return "it may expect TLS: set redis_tls = true"

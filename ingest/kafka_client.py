@@ -51,7 +51,7 @@ _FETCH = {
     "queued.max.messages.kbytes": 32_768,
     "fetch.message.max.bytes": 1_048_576,
 }
-"""How a worker reads, unless the settings' [kafka] table says otherwise."""
+"""How consumers read, unless the settings' [kafka] table says otherwise."""
 
 _POSITION = {
     "enable.auto.commit": False,
@@ -63,6 +63,8 @@ _POSITION = {
 }
 """What the worker relies on, whatever the settings say."""
 
+_ENDS = "stream-sentinel.ends"
+"""The group, which nothing joins, of those that ask where partitions begin and end."""
 _ALL_RECORDS = {"isolation.level": "read_uncommitted"}
 """For where a partition ends: behind the records of transactions that are still open, too."""
 
@@ -78,14 +80,10 @@ def transactions_consumer(settings: Settings) -> Consumer:
             "partition.assignment.strategy": settings.assignment_strategy,
             "heartbeat.interval.ms": max(100, settings.session_timeout_ms // 6),
         }
-    return made(
-        Consumer,
+    return _consumer(
+        settings,
+        settings.consumer_group,
         {
-            **_FETCH,
-            **common(settings),
-            **_POSITION,
-            **_session(settings),
-            "group.id": settings.consumer_group,
             # How soon a subscription finds a topic that is made again, or one that has grown; by default 5 minutes.
             "topic.metadata.refresh.interval.ms": 10_000,
             **how,
@@ -99,26 +97,29 @@ def is_new_protocol(settings: Settings) -> bool:
     return settings.kafka.get("group.protocol") == "consumer"
 
 
-def _session(settings: Settings) -> dict[str, Any]:
-    """Every consumer's session timeout, also of those that never join: the client compares it with other settings."""
-    return {} if is_new_protocol(settings) else {"session.timeout.ms": settings.session_timeout_ms}
+def _consumer(settings: Settings, group: str, properties: dict[str, Any] | None = None) -> Consumer:
+    """A consumer that commits nothing by itself. It has the session timeout even if it never joins the group, because
+    the client compares it with other settings.
+    """
+    session = {} if is_new_protocol(settings) else {"session.timeout.ms": settings.session_timeout_ms}
+    own = properties or {}
+    return made(Consumer, {**_FETCH, **common(settings), **_POSITION, **session, "group.id": group, **own})
 
 
 def feedback_consumer(settings: Settings) -> Consumer:
     """A consumer that is manually assigned the partitions that the transactions consumer owns."""
-    group = f"{settings.consumer_group}.feedback"
-    return made(Consumer, {**_FETCH, **common(settings), **_POSITION, **_session(settings), "group.id": group})
+    return _consumer(settings, f"{settings.consumer_group}.feedback")
 
 
 def responders_consumer(settings: Settings) -> Consumer:
     """A member of the responders' group: its assignment is the ownership of outboxes. It reads no messages."""
-    group: dict[str, Any] = {"group.id": f"{settings.consumer_group}.responders"}
+    shared: dict[str, Any] = {}
     if not is_new_protocol(settings):
-        group |= {
+        shared = {
             "partition.assignment.strategy": "range",
             "heartbeat.interval.ms": max(100, settings.session_timeout_ms // 6),
         }
-    return made(Consumer, {**common(settings), **_POSITION, **_session(settings), **group})
+    return _consumer(settings, f"{settings.consumer_group}.responders", shared)
 
 
 def feedback_producer(settings: Settings, timeout_s: float) -> Producer:
@@ -138,16 +139,12 @@ def feedback_producer(settings: Settings, timeout_s: float) -> Producer:
 
 def group_reader(settings: Settings) -> Consumer:
     """A consumer that reads the group's committed offsets and never joins the group."""
-    properties = {**common(settings), **_session(settings), "group.id": settings.consumer_group}
-    return made(Consumer, {**properties, "enable.auto.commit": False})
+    return _consumer(settings, settings.consumer_group)
 
 
 def topic_reader(settings: Settings) -> Consumer:
     """A consumer that is assigned partitions by hand, reports their ends, and commits nothing."""
-    return made(
-        Consumer,
-        {**common(settings), "group.id": f"{settings.consumer_group}.reader", **_POSITION},
-    )
+    return _consumer(settings, f"{settings.consumer_group}.reader")
 
 
 def producer(settings: Settings) -> Producer:
@@ -249,7 +246,7 @@ def watermarks(settings: Settings, topic: str, partitions: Iterable[int], timeou
     for the partitions' leaders in the calling thread and in its own one at once, and frees it in the one while the
     other still uses it. A process that asks before its client knows the topic dies of it now and then.
     """
-    client = made(Consumer, {**common(settings), **_POSITION, "group.id": "stream-sentinel.ends", **_ALL_RECORDS})
+    client = _consumer(settings, _ENDS, _ALL_RECORDS)
     found: dict[int, tuple[int, int]] = {}
     failed: KafkaException | None = None
     deadline = time.monotonic() + timeout_s
@@ -271,7 +268,7 @@ def end_offsets(settings: Settings, names: list[str]) -> dict[str, tuple[int, ..
     because a broker may report a high watermark that is too low. Raises Unavailable.
     """
     known = [topic for topic in describe(settings, names).values() if topic is not None]
-    client = made(Consumer, {**common(settings), **_POSITION, "group.id": "stream-sentinel.ends"})
+    client = _consumer(settings, _ENDS)
     try:
         places = [TopicPartition(topic.name, p) for topic in known for p in range(topic.partitions)]
         for place in places:

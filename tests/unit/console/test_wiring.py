@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from console import wiring
-from core.errors import BadInput
+from core.errors import BadInput, Unavailable
 from core.settings import Settings
 from ingest.kafka_properties import ALLOWED, is_encrypted, secured
 
@@ -143,3 +143,28 @@ def test_a_file_that_can_not_be_used_names_its_setting(
         wiring.settings(None, **given)
     line = str(caught.value)
     assert said in line and f"{name} {path}" in line and "secret" not in line.replace("a secret", "")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "(1, '[SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca (_ssl.c:2580)')",
+        "(1, '[SSL: SSLV3_ALERT_BAD_CERTIFICATE] sslv3 alert bad certificate (_ssl.c:2580)')",
+        "(1, '[SSL: SSLV3_ALERT_CERTIFICATE_EXPIRED] sslv3 alert certificate expired (_ssl.c:2580)')",
+        "(1, '[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required (_ssl.c:2580)')",
+        "(1, '[SSL: SSLV3_ALERT_HANDSHAKE_FAILURE] sslv3 alert handshake failure (_ssl.c:1006)')",
+        "EOF occurred in violation of protocol (_ssl.c:1006)",
+        "Error 104 while writing to socket. Connection reset by peer.",
+        "Error 32 while writing to socket. Broken pipe.",
+        "Connection closed by server.",
+    ],
+)
+def test_a_server_that_refuses_the_client_names_its_certificate(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+    """However the refusal reaches a client by TLS: as an alert, or as a connection that is gone."""
+
+    def refuse(**_: object) -> None:
+        raise Unavailable(f"event log server 127.0.0.1:1: {told}")
+
+    monkeypatch.setattr(wiring, "connect", refuse)
+    with pytest.raises(Unavailable, match="check redis_certificate_file and redis_key_file"):
+        wiring.open_hot(Settings(redis_tls=True))

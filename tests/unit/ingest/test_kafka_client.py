@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from pathlib import Path
 
-from confluent_kafka import Producer
+import pytest
+from confluent_kafka import Consumer, Producer
 
 from console.stack import Broker
 from core.settings import Settings
@@ -45,3 +47,34 @@ def test_bounds_are_those_of_the_partitions_that_answer(broker: Broker) -> None:
     assert topic is not None
     assert kafka_client.log_starts(settings, topic) == (0, 0)
     assert backlog.ends(settings, topic.name, [0, 1, 7]) == {0: 0, 1: 3}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        kafka_client.transactions_consumer,
+        kafka_client.feedback_consumer,
+        kafka_client.responders_consumer,
+        kafka_client.group_reader,
+        kafka_client.topic_reader,
+    ],
+)
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_any_consumer_accepts_what_settings_allow(made: Callable[[Settings], Consumer], protocol: str) -> None:
+    """A short poll interval, which librdkafka compares with the session timeout even of who never joins a group."""
+    group = {} if protocol == "classic" else {"group.protocol": protocol}
+    settings = Settings(kafka={"max.poll.interval.ms": 10_000, **group})
+    made(settings).close()
+
+
+def test_bounds_are_asked_with_a_short_poll_interval_too(broker: Broker) -> None:
+    """As by a worker whose settings have one, at its first start."""
+    settings = Settings(
+        kafka_servers=broker.bootstrap,
+        transactions_topic="polled",
+        partitions=1,
+        kafka={"max.poll.interval.ms": 10_000},
+    )
+    kafka_client.create_topics(settings, ["polled"])
+    assert kafka_client.watermarks(settings, "polled", [0], 10.0).found == {0: (0, 0)}
+    assert kafka_client.end_offsets(settings, ["polled"]) == {"polled": (0,)}
