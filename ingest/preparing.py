@@ -46,13 +46,18 @@ ACTOR = "sentinel ingest"
 
 @dataclass(slots=True)
 class _Folding:
-    """A state that is folded for a partition, up to `at`."""
+    """A state that is folded for a partition, up to `at`, by one piece for each of `slices`, which never end."""
 
     owned: Owned
     state: AccountState
     at: Head
     slices: Iterator[None]
     began: float
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Until the next batch is in the log."""
+        return self.at.sequence == self.owned.head.sequence
 
 
 class Preparing:
@@ -110,8 +115,9 @@ class Preparing:
         until = time.monotonic() + SLICE_S
         while time.monotonic() < until:
             folding = self._current()
-            if folding is None or next(folding.slices, "end") == "end":
+            if folding is None or folding.is_caught_up:
                 return
+            next(folding.slices)
 
     @property
     def held_back(self) -> int:
@@ -126,8 +132,8 @@ class Preparing:
         folding = self._folding
         if folding is None or self.held_back < 0 or not folding.owned.settled:
             return
-        for _ in folding.slices:
-            pass
+        while not folding.is_caught_up:
+            next(folding.slices)
         folding.state.keep(self._kept)
         folding.owned.state = folding.state
         self._folding = None
@@ -168,9 +174,9 @@ class Preparing:
         return None
 
     def _slices(self, folding: _Folding) -> Iterator[None]:
-        """Fold up to the partition's head, as often as it moves on."""
+        """Fold up to the partition's head, again and again."""
         partition = folding.owned.partition
-        while folding.at.sequence != folding.owned.head.sequence:
+        while True:
             until = folding.owned.head
             for chunk in chunks(self._log, partition, folding.at, until, has_scores=False, size=CHUNK):
                 pipeline.apply(Work(partition, folding.state, chunk.runs))

@@ -10,7 +10,7 @@ from typing import Any
 
 from core.errors import SentinelError
 from core.log.archive import archiver
-from ingest import evidence, snapshots
+from ingest import evidence, preparing, snapshots
 from ingest.appending import Appending
 from ingest.fetching import Fetcher
 from ingest.intake import Intake
@@ -128,6 +128,14 @@ def _trimmed_before_archived() -> Change:
     return archiver, "trim", trim
 
 
+def _prepared_too_early() -> Change:
+    return (
+        preparing._Folding,
+        "is_caught_up",
+        property(lambda self: bool(self.at.sequence or not self.owned.head.sequence)),
+    )
+
+
 MUTATIONS: dict[str, Callable[[], Change]] = {
     "an append of unknown outcome counts as done": _unknown_is_success,
     "decisions are published before they are appended": _published_before_appended,
@@ -141,6 +149,7 @@ MUTATIONS: dict[str, Callable[[], Change]] = {
     "a new owner does not publish what its predecessor left": _not_published_again,
     "one topic is not waited for": _no_waiting_for_the_other_topic,
     "the log is trimmed before it is archived": _trimmed_before_archived,
+    "a state prepared for a program lacks the batch in flight": _prepared_too_early,
 }
 """The faults, in words."""
 

@@ -20,6 +20,14 @@ class Act:
 
 
 ACTS = ("thresholds", "block merchant", "deploy", "shadow", "roll back", "four eyes", "propose", "approve")
+PROGRAM_ACTS = (
+    ("propose cards", "start cards"),
+    ("start cards", "propose other cards", "start other cards"),
+    ("propose cards", "propose other cards", "start cards", "take program back"),
+    ("propose cards", "withdraw cards", "start other cards"),
+    ("publish tables", "propose cards", "publish tables", "start cards", "take program back"),
+)
+"""What people do about programs and tables, in this order."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,9 @@ def scenario(seed: int) -> Scenario:
     acts = []
     if not is_history:
         acts = sorted((seconds * chance.random(), chance.choice(ACTS)) for _ in range(chance.choice((0, 1, 2, 4))))
+        also = random.Random(f"programs {seed}")
+        story = also.choice((*PROGRAM_ACTS, *((),) * 10))
+        acts += zip(sorted((seconds + 0.5) * also.random() for _ in story), story, strict=True)
     return Scenario(
         seed=seed,
         partitions=chance.choice((1, 2, 3)),
@@ -65,5 +76,5 @@ def scenario(seed: int) -> Scenario:
         archives=chance.random() < 0.25,
         responders=0 if is_history else random.Random(f"responders {seed}").choice((0, 0, 1, 2)),
         messages=tuple(planned(chance, chance.choice((20, 30, 45)), seconds=seconds, gaps=chance.random() < 0.5)),
-        acts=tuple(Act(at, name) for at, name in acts),
+        acts=tuple(Act(at, name) for at, name in sorted(acts)),
     )

@@ -32,6 +32,7 @@ import core.program.deciding
 import core.program.loading
 import core.program.plan
 import ingest
+import projections.reference.publisher
 import responders
 from core.program.shipped import DEFAULT_PROGRAM
 from ingest import bootstrap, evidence, ownership, snapshots, worker
@@ -252,6 +253,7 @@ def installed(world: World, on: disk.Disk, salt: Callable[[], str], **constants:
                         put(module, name, stand_in)
             if value is ThreadPoolExecutor:
                 put(module, name, lambda *arguments, **options: _Pool(world))
+    put(projections.reference.publisher, "time", _Time(world))
     put(engine, "SimpleQueue", lambda: _Queue(world))
     put(core.files, "os", on.system())
     put(core.files, "open", on.open)

@@ -19,7 +19,7 @@ from ingest.partition import Owned
 from ingest.preparing import Preparing
 from models.artifacts import load_scorer
 from tests.builders.decisions import append_unchecked
-from tests.builders.logs import PARTITIONS, filled
+from tests.builders.logs import PARTITIONS, filled, heads
 from tests.builders.programs import stored
 
 
@@ -77,6 +77,35 @@ def test_a_fold_that_fails_never_takes_over(monkeypatch: pytest.MonkeyPatch, aft
     for p, each in owned.items():
         expected: AccountState = replay.rebuild(log, p, log.head(p), identity, steps=[step])
         assert each.state.digest() == expected.digest()
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 5])
+def test_a_batch_in_flight_is_in_the_state_that_takes_over(rounds: int) -> None:
+    """The fold may reach the log's end while a batch is on its way to it: that one is folded, too."""
+    log = filled(seed=5, size=300)
+    loaded = stored(log)
+    at: dict[str, Any] = {"occurred_at": 9, "actor": "ann"}
+    append_unchecked(
+        log,
+        ProgramRegistered(**at, name="cards", version="1.0.0", digest=loaded.digest),
+        ProgramProposed(**at, proposal_id="p", digest=loaded.digest),
+    )
+    identity = required(current(log).identity)
+    before, last = heads(log, 0)[-2:]
+    one = Owned(0, before, replay.rebuild(log, 0, last, identity), (1, 1))
+    one.transactions_end, one.feedback_end = last.transactions, last.feedback
+    resolver, control = Resolver(log.get_blob, load_scorer), ControlStream()
+    work = Preparing(log, {0: one})
+    control.advance(log)
+    work.follow(control.state, resolver)
+    for _ in range(rounds):
+        work.work(control, lambda: 10)
+    assert not one.state.rings
+    one.head = last
+    for _ in range(10):
+        work.work(control, lambda: 10)
+    (step,) = resolver.steps(control.state, "soon")
+    assert one.state.digest() == replay.rebuild(log, 0, last, identity, steps=[step]).digest()
 
 
 def test_what_is_withdrawn_is_held_no_longer() -> None:
