@@ -48,6 +48,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "feedback": "feedback.feedback",
     },
     "Work on fraud": {
+        "alerts": "alerts.alerts",
         "case": "case.app",
         "block": "block.block",
         "unblock": "block.unblock",
@@ -70,6 +71,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "reference": "reference.reference",
     },
     "Answer for decisions": {
+        "decisions": "decisions.decisions",
         "audit": "audit.audit",
         "replay": "replay.replay",
         "whatif": "whatif.whatif",

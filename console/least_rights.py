@@ -89,7 +89,7 @@ _OF: dict[Needs, tuple[str, ...]] = {
         *("demo", "run"),  # with servers of their own; with others, `run` needs what the processes that it starts need
     ),
     _READ: (
-        *("replay", "audit", "whatif", "train", "verify", "prove", "project", "partition show"),
+        *("alerts", "decisions", "replay", "audit", "whatif", "train", "verify", "prove", "project", "partition show"),
         *("query profile", "query cases", "query case", "query labels", "query sources", "query lists"),
         *("query experiment", "query shadow", "query reference", "query registry", "query drift", "query stats"),
         *("query responses", "proposal list", "proposal show", "identity list"),
@@ -110,7 +110,17 @@ _OF: dict[Needs, tuple[str, ...]] = {
     _TELL: (
         *("feedback", "block", "unblock", "respond retry"),
         *("case next", "case take", "case assign", "case release", "case route", "case note", "case snooze"),
-        *("case wake", "case link", "case resolve", "case macro", "case undo", "case check", "case open"),
+        *(
+            "case wake",
+            "case link",
+            "case resolve",
+            "case close",
+            "case reopen",
+            "case macro",
+            "case undo",
+            "case check",
+            "case open",
+        ),
     ),
     Needs("learner", ("read", "control")): ("drift",),
     Needs("notary", ("read", "control")): ("anchor",),

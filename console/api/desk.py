@@ -32,7 +32,7 @@ from console.anchoring.settings import anchor_settings
 from console.api import overview
 from console.api.answers import DecisionDetail, DecisionPage, DecisionRow, ReplayResult, detail_of, row_of
 from console.api.cursors import DecisionCursor, decode, encode
-from console.api.index import Hit, Query
+from console.api.index import Hit
 from console.api.problems import ProblemError, not_found
 from console.api.tail import Decided
 from console.api.views import Views
@@ -59,6 +59,7 @@ from projections.audit.story import Story, tell
 from projections.audit.whatif_payment import Answered, Question, ask
 from projections.engine.checkpoints import CheckpointStore
 from projections.engine.states import States
+from projections.tables.query import Query
 from projections.views.cases import case_answer
 
 DECISION_STREAMS: tuple[Stream, ...] = ("transactions", "scores", "alerts")

@@ -21,11 +21,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from core.codec import decoded
-from core.errors import BadInput
 from core.events import START, Decision, Position, Severity
 from core.log.base import Entry, EventLog
 from core.log.paging import decision_pages
 from core.receipt import receive_time
+from projections.tables.query import Query
 
 DECISIONS: tuple[Decision, ...] = get_args(Decision)
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
@@ -64,24 +64,6 @@ class _Score(msgspec.Struct):
 
 _transaction = msgspec.json.Decoder(_Transaction)
 _score = msgspec.json.Decoder(_Score)
-
-
-class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """A search. Times in epoch ms of receipt, start ≤ t < end; amounts in the base currency, low ≤ amount ≤ high."""
-
-    account: str | None = None
-    transaction_id: str | None = None
-    decision: Decision | None = None
-    rule: str | None = None
-    severity: Severity | None = None
-    merchant: str | None = None
-    device: str | None = None
-    card: str | None = None
-    alerts: bool = False
-    start: int | None = None
-    end: int | None = None
-    low: float | None = None
-    high: float | None = None
 
 
 class Hit(NamedTuple):
@@ -341,11 +323,3 @@ def told_apart(bits: Mapping[str, int]) -> tuple[dict[int, str], list[str]]:
         codes.setdefault(bit, []).append(code)
     alone = {bit: sharing[0] for bit, sharing in codes.items() if len(sharing) == 1}
     return alone, sorted(code for sharing in codes.values() if len(sharing) > 1 for code in sharing)
-
-
-def check_query(query: Query) -> None:
-    """Raise BadInput if no decision could ever match."""
-    if query.start is not None and query.end is not None and query.start >= query.end:
-        raise BadInput("start must be before end")
-    if query.low is not None and query.high is not None and query.low > query.high:
-        raise BadInput("amount_min must not be above amount_max")

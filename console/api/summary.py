@@ -18,12 +18,13 @@ import numpy as np
 import polars as pl
 
 from console.api.counting import by_time, hits, most_frequent
-from console.api.index import DECISIONS, DecisionIndex, Query, told_apart
+from console.api.index import DECISIONS, DecisionIndex, told_apart
 from console.api.places import PLACE, Row, payments_at, place_of, table
 from console.api.views import Columns
 from core.events import TransactionReceived
 from core.log.base import EventLog
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS
+from projections.tables.query import Query
 
 KINDS = ("merchant", "account", "device", "card")
 TOP_MAX = 5

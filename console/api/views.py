@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from numpy.typing import NDArray
 
-from console.api.index import DecisionIndex, Hit, Query
+from console.api.index import DecisionIndex, Hit
 from console.api.past.states import PAYMENTS_MAX, Past, PastStates
 from core.errors import BadInput, Conflict
 from core.events import Position
@@ -36,6 +36,7 @@ from projections.engine.checkpoints import CheckpointStore
 from projections.engine.feed import Bound, bound_at
 from projections.engine.runner import Runner, Status
 from projections.engine.states import States
+from projections.tables.query import Query
 
 KEPT_BYTES_MAX = 64 * 2**20
 CUTS_MAX = 200

@@ -237,6 +237,7 @@ def link(
         _show(context, row, as_json)
 
 
+@app.command("close", help="As `case resolve`.")
 @app.command()
 def resolve(
     context: typer.Context,
@@ -266,6 +267,7 @@ def macro(
     _do(context, case_ids, actor, lambda held, act: acts.run(held, act, found, force=force), as_json)
 
 
+@app.command("reopen", help="As `case undo`.")
 @app.command()
 def undo(context: typer.Context, case_ids: CaseIds, note: Note = "", actor: Actor = "", as_json: Json = False) -> None:
     """Reopen resolved cases and take back your own verdicts on them; those of others stand."""

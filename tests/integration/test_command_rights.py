@@ -187,6 +187,7 @@ def trial(name: str, place: Place) -> list[str]:
         "case snooze": [n["case"], "1h", "--actor", "ann"],
         "case link": [n["case"], n["alert"], "--actor", "ann"],
         "case resolve": [n["case"], "--verdict", "fraud", "--actor", "ann"],
+        "case close": [n["case"], "--verdict", "fraud", "--actor", "ann", "--force"],
         "case macro": ["agreed", n["case"]],
         "case open": [account, "--note", "looks odd", "--actor", "ann"],
         "case check": [],

@@ -11,11 +11,11 @@ from msgspec.structs import replace
 
 from console.api import summary
 from console.api.answers import DecisionDetail, DecisionPage, ReplayResult, Unmasked
-from console.api.index import Query, check_query
 from console.api.requests import Asked, AsOf, Cursor, Limit, Name, Text, Time, desk, json, time_of, unchanging
 from console.api.routes.acting import Why, act_of
 from console.api.unmasking import Unmasking
 from core.events import Decision, Severity
+from projections.tables.query import IDENTIFIERS, Query, check_query
 
 Level = Annotated[
     int,
@@ -61,10 +61,8 @@ def query_of(
 
 def _known(request: Asked, query: Query) -> Query:
     """The conditions with identifiers as the log holds them."""
-    fields = {"account": "account_id", "transaction_id": "transaction_id", "merchant": "merchant_id"}
-    fields |= {"device": "device_id", "card": "card_id"}
-    given = {name: value for name in fields if (value := getattr(query, name))}
-    return replace(query, **{name: desk(request).asked(fields[name], value) for name, value in given.items()})
+    given = {name: value for name in IDENTIFIERS if (value := getattr(query, name))}
+    return replace(query, **{name: desk(request).asked(IDENTIFIERS[name], value) for name, value in given.items()})
 
 
 Conditions = NamedDependency[Query]
