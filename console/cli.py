@@ -36,6 +36,10 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Begin": {
         "demo": "demo.demo",
         "run": "run.run",
+        "up": "up.up",
+        "down": "up.down",
+        "status": "up.status",
+        "logs": "up.logs",
         "sample": "sample.sample",
         "doctor": "doctor.doctor",
         "bench": "bench.app",

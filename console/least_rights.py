@@ -86,7 +86,8 @@ _OF: dict[Needs, tuple[str, ...]] = {
         *("vault show", "vault new-key", "vault rotate"),
         "identity new",
         *("bench pipeline", "bench handbook", "bench backtest", "bench api"),
-        *("demo", "run"),  # with servers of their own; with others, `run` needs what the processes that it starts need
+        # With servers of their own; with others, they need what the processes need that they start, or ask the log.
+        *("demo", "run", "up", "down", "status", "logs"),
     ),
     _READ: (
         *("alerts", "decisions", "replay", "audit", "whatif", "train", "verify", "prove", "project", "partition show"),

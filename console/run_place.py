@@ -1,17 +1,13 @@
-"""What a run needs before its first process starts: its directory for itself, its servers, and a free port.
+"""What a run needs before its first process starts: its servers, and a free port.
 
-`directory` holds, beside the local stack's data: a lock, `state.json` (process IDs and addresses), the ports of the
-last run, and `env`, which gives other commands the same servers.
+`directory` holds, beside the local stack's data and what `console.run_folder` keeps: the ports of the last run, and
+`env`, which gives other commands the same servers.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shlex
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,24 +21,6 @@ from core.settings import Settings, environment_name
 LOOPBACK = "127.0.0.1"
 PARTITIONS = 4
 """Of a log that the local stack begins, unless the settings say otherwise."""
-STATE = "state.json"
-
-
-class ProcessState(msgspec.Struct, frozen=True):
-    """A process in `state.json`."""
-
-    name: str
-    state: str
-    pid: int | None
-    restarts: int
-
-
-class RunState(msgspec.Struct, frozen=True):
-    """`state.json`. url: the console's."""
-
-    pid: int
-    url: str
-    processes: list[ProcessState]
 
 
 class _Ports(msgspec.Struct, frozen=True):
@@ -122,34 +100,13 @@ def write_environment(servers: Servers, directory: Path) -> Path | None:
     return file
 
 
-@contextmanager
-def only_run(directory: Path) -> Iterator[None]:
-    """Hold the directory for this run. Raises BadInput if another run holds it or another user owns it, Unavailable if
-    it can't be written.
-    """
+def environment(directory: Path) -> dict[str, str]:
+    """What `write_environment` wrote there; nothing if it did not."""
     try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if directory.stat().st_uid != os.geteuid():
-            raise BadInput(f"{directory} belongs to another user: give a directory of your own with --data")
-        directory.chmod(0o700)  # data and addresses of servers; shells read its file `env`
-        lock = os.open(directory / "run.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise Unavailable(f"can't write to {directory}: {error.strerror}") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise BadInput(f"`sentinel run` is running on {directory} already{_other(directory)}") from None
-    finally:
-        os.close(lock)
-
-
-def _other(directory: Path) -> str:
-    try:
-        state = msgspec.json.decode((directory / STATE).read_bytes(), type=RunState)
-    except (OSError, *UNDECODABLE):
-        return ""
-    return f": process {state.pid}, console at {state.url}"
+        words = shlex.split((directory / "env").read_text(encoding="utf-8"))
+    except OSError:
+        return {}
+    return dict(word.split("=", 1) for word in words if "=" in word)
 
 
 def check_port(host: str, port: int) -> None:

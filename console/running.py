@@ -1,4 +1,4 @@
-"""`sentinel run`: every process of a system on this machine, supervised until it is asked to stop.
+"""`sentinel run` and `up`: every process of a system on this machine, supervised until it is asked to stop.
 
 Servers: those of the settings if they name Kafka and the log server; otherwise the local stack, whose log is kept in
 `directory`. The local broker keeps nothing, so before it is stopped, whoever sends is stopped first, and then the
@@ -26,20 +26,26 @@ import msgspec
 from console import wiring
 from console.api import users as known
 from console.api.users import UserFile
+from console.process_ids import ProcessId, process_id
 from console.processes import Place, Process, chosen
-from console.run_place import STATE, ProcessState, RunState, Servers, write_environment
+from console.run_folder import STATE, ProcessState, RunState
+from console.run_logs import log_files, shorten
+from console.run_place import Servers, write_environment
 from console.service import Service, read_stats
 from console.supervisor import Supervisor, Unit
-from core.control_stream import current
 from core.errors import SentinelError
 from core.files import write_atomic
 from core.settings import Settings
-from ingest import kafka_client
-from ingest.ownership import sources_of
+from ingest import backlog, kafka_client
 
 POLL_S = 0.1
 DRAIN_S = 10.0
-LOG_BYTES_MAX = 10 * 2**20
+SHORTEN_S = 30.0
+"""How often logs are looked at that have become too long."""
+
+
+IN_TERMINAL = "Ctrl-C stops everything; the same command goes on from there\n"
+IN_BACKGROUND = "sentinel status shows what runs; sentinel down stops everything, and sentinel up goes on from there"
 
 
 @dataclass
@@ -55,6 +61,9 @@ class Run:
     def __post_init__(self) -> None:
         self._stopping = False
         self._announced: set[str] = set()
+        self._id = process_id(os.getpid()) or ProcessId(os.getpid(), "")
+        self._started_at = int(time.time() * 1000)
+        self._shortened = time.monotonic()
         self.processes = chosen(self.options)
         self.supervisor = Supervisor(
             [*self._server_units(), *map(self._unit, self.processes)], self.say, time.monotonic
@@ -70,6 +79,7 @@ class Run:
             while not self._stopping:
                 if self.supervisor.step():
                     self._changed()
+                self._shorten_logs()
                 time.sleep(POLL_S)
             self.say("stopping …")
         finally:
@@ -85,6 +95,13 @@ class Run:
         if self._stopping:
             raise KeyboardInterrupt  # their watchdogs end the children
         self._stopping = True
+
+    def _shorten_logs(self) -> None:
+        if time.monotonic() - self._shortened < SHORTEN_S:
+            return
+        self._shortened = time.monotonic()
+        for file in log_files(self.place.directory).values():
+            shorten(file)
 
     def _server_units(self) -> list[Unit]:
         s, stack = self.servers
@@ -106,15 +123,8 @@ class Run:
             service,
             after=(*(("valkey", "broker") if stack else ()), *process.after),
             is_ready=questions[process.ready],
-            before=partial(self._clear, service.log_path, is_worker),
+            before=partial(self.place.stats.unlink, missing_ok=True) if is_worker else _nothing,
         )
-
-    def _clear(self, log: Path, is_worker: bool) -> None:
-        """Put a long log aside, and forget what an earlier worker owned."""
-        if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
-            os.replace(log, log.with_suffix(".log.1"))
-        if is_worker:
-            self.place.stats.unlink(missing_ok=True)
 
     def _owns_all(self) -> bool:
         stats = read_stats(self.place.stats)
@@ -138,16 +148,23 @@ class Run:
                     self.say(f"{unit.name:<11} {does[unit.name]}")
                 if unit.name == "console":
                     self.ready()
-        found = [ProcessState(u.name, u.state, u.child.pid, u.restarts) for u in self.supervisor.units]
+        found = [self._state_of(unit) for unit in self.supervisor.units]
+        config = None if self.place.config is None else str(self.place.config)
+        state = RunState(self._id, self.place.url, self._started_at, config, self.servers.stack is not None, found)
         with contextlib.suppress(OSError):  # a full disk stops no process
-            content = msgspec.json.encode(RunState(os.getpid(), self.place.url, found))
-            write_atomic(self._state_file, content, b"\n", durable=False)
+            write_atomic(self._state_file, msgspec.json.encode(state), b"\n", durable=False)
+
+    def _state_of(self, unit: Unit) -> ProcessState:
+        since = time.time() - (time.monotonic() - unit.since if unit.since else 0.0)
+        pid = unit.child.pid if unit.child.running else None
+        process = process_id(pid) if pid is not None else None
+        return ProcessState(unit.name, unit.state, int(since * 1000), unit.restarts, unit.said, process)
 
     def _before_stop(self, name: str) -> None:
         if name != "worker" or self.servers.stack is None:
             return
         try:
-            left = _drained(self.servers.settings)
+            left = _left(self.servers.settings)
         except SentinelError as error:
             self.say(f"whether everything is decided is not known: {error}")
             return
@@ -155,25 +172,21 @@ class Run:
             self.say(f"{left:,} messages were not decided, and the local broker forgets them")
 
 
-def _drained(s: Settings) -> int:
-    """Wait until the log has everything that the broker has; returns how many messages are left after DRAIN_S."""
+def _nothing() -> None:
+    pass
+
+
+def _left(s: Settings) -> int:
+    """How many messages are undecided, after the worker had up to DRAIN_S to decide all. Raises Unavailable."""
     deadline = time.monotonic() + DRAIN_S
-    names = (s.transactions_topic, s.feedback_topic)
     with contextlib.closing(wiring.open_log(s)) as log:
-        ends = kafka_client.end_offsets(s, list(names))
-        while True:
-            state = current(log)
-            left = 0
-            for p in range(s.partitions):
-                read = sources_of(state, p).offsets(log.head(p))
-                left += sum(max(ends[name][p] - max(at, 0), 0) for name, at in zip(names, read, strict=True))
-            if not left or time.monotonic() > deadline:
-                return left
+        while (left := backlog.undecided(s, log)) and time.monotonic() < deadline:
             time.sleep(POLL_S)
+    return left
 
 
-def run(servers: Servers, place: Place, options: frozenset[str]) -> None:
-    """Run until stopped, and say what a person needs to know. Raises SentinelError."""
+def run(servers: Servers, place: Place, options: frozenset[str], say: Callable[[str], None], closing: str) -> None:
+    """Run until stopped, and say what a person needs to know. closing: how they stop it. Raises SentinelError."""
     s = servers.settings
     log_server = f"log {s.redis_host}:{s.redis_port}"
     if servers.stack is None:
@@ -186,18 +199,21 @@ def run(servers: Servers, place: Place, options: frozenset[str]) -> None:
     owner = known.owner(users, int(time.time() * 1000))
 
     def ready() -> None:
+        say("")
         if owner:
             link = known.login_link(users, owner, int(time.time() * 1000), place.url)
-            say(f"\n  open {link}\n")
+            say(f"  open {link}")
+            say("")
             say(f"this logs in as {owner}, once, within {known.LINK_MINUTES} minutes")
             say(f"another link: sentinel user link {owner} --url {place.url}{file_option}")
         else:
-            say(f"\n  open {place.url}\n")
+            say(f"  open {place.url}")
+            say("")
             say(f"nobody is an administrator: sentinel user add NAME --role admin --password{file_option}")
         if environment is not None:
             say(f"commands in another terminal: . {shown(environment)}")
         say(f"logs of all processes: {shown(place.directory)}/*.log")
-        say("Ctrl-C stops everything; the same command goes on from there\n")
+        say(closing)
 
     Run(servers, place, options, say, ready).until_stopped()
     say("stopped")

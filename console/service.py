@@ -14,11 +14,11 @@ import msgspec
 
 from console.watchdog import Watchdog
 from core.errors import Unavailable
+from core.files import last_lines
 from core.settings import Settings, environment_name
 
 ROOT = Path(__file__).resolve().parent.parent
 STOP_SECONDS_MAX = 30.0
-TAIL_BYTES = 8192
 _FORWARDED = (
     "kafka_servers",
     "kafka_tls",
@@ -54,6 +54,13 @@ _FORWARDED = (
 )
 
 
+def python_environment(root: Path) -> dict[str, str]:
+    """The environment in which `python -m` runs the code of this checkout."""
+    # `-m` would put the current directory, possibly another checkout, before `root`.
+    path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+
+
 class Service:
     """One `sentinel …` child process with its own log file. A context manager; leaving it stops the child and waits.
 
@@ -74,11 +81,8 @@ class Service:
         self.log_path = directory / f"{name}.log"
         self._command = [sys.executable, "-m", module, *arguments]
         self._environment = {
-            **os.environ,
+            **python_environment(root),
             **{environment_name(field): str(getattr(settings, field)) for field in _FORWARDED},
-            "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]),
-            # `-m` would put the current directory, possibly another checkout, before `root`.
-            "PYTHONSAFEPATH": "1",
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: Watchdog | None = None
@@ -107,11 +111,7 @@ class Service:
 
     def last_lines(self, count: int = 6) -> list[str]:
         """The end of the child's log."""
-        if not self.log_path.exists():
-            return []
-        with self.log_path.open("rb") as file:
-            file.seek(max(0, self.log_path.stat().st_size - TAIL_BYTES))
-            return file.read().decode(errors="replace").splitlines()[-count:]
+        return last_lines(self.log_path, count)[0]
 
     @property
     def pid(self) -> int | None:

@@ -33,7 +33,7 @@ from redis.retry import Retry
 
 from console.watchdog import Watchdog
 from core.errors import BadInput, Unavailable
-from core.files import make_private_folder
+from core.files import last_lines, make_private_folder
 
 HOST = "127.0.0.1"
 START_SECONDS_MAX = 20.0
@@ -181,7 +181,7 @@ class Server(ABC):
 
     def last_lines(self, count: int = LOG_TAIL_LINES) -> list[str]:
         """The end of the child's log."""
-        return self.log_path.read_text(errors="replace").splitlines()[-count:] if self.log_path.exists() else []
+        return last_lines(self.log_path, count)[0]
 
     def log_tail(self) -> str:
         """The last lines of the child's log, for the end of an error message."""

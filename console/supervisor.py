@@ -62,8 +62,8 @@ class Unit:
     is starting; None: it can't be asked. takes_along: whether those that need it are started again with it: they hold
     what it forgets.
 
-    restarts: how often it was started again. is_proven: see the module's docstring. until: when a resting child is
-    started again, on the supervisor's clock.
+    restarts: how often it was started again. said: how it ended the last time. is_proven: see the module's docstring.
+    since: when it came into its state, until: when a resting child is started again, on the supervisor's clock.
     """
 
     child: Child
@@ -74,6 +74,7 @@ class Unit:
     takes_along: bool = False
     state: State = "waiting"
     restarts: int = 0
+    said: str = ""
     failures: int = 0
     since: float = 0.0
     until: float = 0.0
@@ -110,7 +111,7 @@ class Supervisor:
                         unit.failures, unit.is_proven = 0, True
                 case "resting":
                     if self._clock() >= unit.until:
-                        unit.state = "waiting"
+                        unit.state, unit.since = "waiting", self._clock()
         return before != [unit.state for unit in self.units]
 
     @property
@@ -140,7 +141,7 @@ class Supervisor:
             unit.before()
             unit.child.start()
             unit.then()
-        except SentinelError as error:
+        except (SentinelError, OSError) as error:  # OSError: its log can't be opened, for example
             unit.child.stop()
             if isinstance(error, BadInput) and not unit.is_proven:
                 raise
@@ -168,13 +169,14 @@ class Supervisor:
     def _ended(self, unit: Unit, how: str) -> None:
         delay = min(DELAY_S * 2**unit.failures, DELAY_S_MAX)
         unit.failures += 1
-        unit.state, unit.until = "resting", self._clock() + delay
+        unit.state, unit.since, unit.said = "resting", self._clock(), how
+        unit.until = unit.since + delay
         taken = [other for other in self.units if unit.takes_along and unit.name in other.after and other.child.running]
         with_it = f", with {', '.join(other.name for other in taken)}" if taken else ""
         self._say(f"{unit.name} {how}; it is started again in {delay:.0f} s{with_it}")
         for other in taken:
             other.child.kill()  # to end in order, it would wait for what has just ended
-            other.state = "waiting"
+            other.state, other.since = "waiting", self._clock()
 
 
 def _end(child: Child) -> str:

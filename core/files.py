@@ -23,6 +23,7 @@ FULL_DISK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO))
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.part", re.DOTALL)
 PRIVATE, PRIVATE_FOLDER = 0o600, 0o700
 """Permissions of files with data about people, and of their folders: their owner's alone."""
+READ_BYTES = 65_536
 PUBLIC = 0o666
 """Permissions, less the umask, of files that hold no such data."""
 STALE_S = 600.0
@@ -96,6 +97,21 @@ def make_private_folder(folder: Path) -> None:
 def open_private(path: Path, *, newline: str | None = None) -> TextIO:
     """Open a text file (UTF-8) for writing, for its owner alone if it is new. Raises OSError."""
     return open(path, "w", encoding="utf-8", newline=newline, opener=lambda name, flags: os.open(name, flags, PRIVATE))
+
+
+def last_lines(file: Path, count: int) -> tuple[list[str], int]:
+    """The last lines of a text file, and its length in bytes; of one that is missing: none, 0."""
+    try:
+        with file.open("rb") as opened:
+            length = begin = opened.seek(0, os.SEEK_END)
+            found = b""
+            while begin and found.count(b"\n") <= count:
+                begin = max(0, begin - READ_BYTES)
+                opened.seek(begin)
+                found = opened.read(length - begin)
+    except FileNotFoundError:
+        return [], 0
+    return found.decode(errors="replace").splitlines()[-count:] if count else [], length
 
 
 def _remove_stale(folder: Path, before: float) -> None:

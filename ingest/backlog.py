@@ -13,9 +13,12 @@ from typing import NamedTuple
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import MemberDescription
 
+from core.control_stream import current
 from core.errors import SentinelError
+from core.log.base import EventLog
 from core.settings import Settings
 from ingest import kafka_client
+from ingest.ownership import sources_of
 from ingest.partition import OFFSET_BEGINNING
 
 READ_S = 8.0
@@ -65,6 +68,19 @@ def waiting(settings: Settings, offsets: Mapping[int, int]) -> set[int]:
     finally:
         consumer.close()
     return found | left
+
+
+def undecided(settings: Settings, log: EventLog) -> int:
+    """How many messages of both topics the log does not have yet; those that are no messages for a client don't count.
+    Raises Unavailable.
+    """
+    names = [settings.transactions_topic, settings.feedback_topic]
+    ends, state = kafka_client.end_offsets(settings, names), current(log)
+    left = 0
+    for p in range(len(ends.get(settings.transactions_topic, ()))):
+        read = sources_of(state, p).offsets(log.head(p)) if state.generations else (0, 0)
+        left += sum(max(ends[name][p] - max(at, 0), 0) for name, at in zip(names, read, strict=True) if name in ends)
+    return left
 
 
 def group_of(settings: Settings) -> Group | None:

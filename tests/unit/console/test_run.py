@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import signal
 import socket
 import subprocess
@@ -20,7 +19,8 @@ import msgspec
 import pytest
 
 from console.processes import PROCESSES, Place, chosen
-from console.run_place import PARTITIONS, RunState, check_port, only_run, servers_of, write_environment
+from console.run_folder import RunState, only_run
+from console.run_place import PARTITIONS, check_port, environment, servers_of, write_environment
 from console.stack import free_port
 from core.errors import BadInput
 from core.settings import Settings, load
@@ -168,7 +168,7 @@ def test_the_ports_stay_the_same_and_env_leads_back_to_them(tmp_path: Path) -> N
     first = servers_of(load({}), tmp_path, local=False)
     file = write_environment(first, tmp_path)
     assert file is not None
-    exported = exports(file)
+    exported = environment(tmp_path)
     again = servers_of(load(exported), tmp_path, local=False)
     assert again.stack is not None
     assert again.settings.redis_port == first.settings.redis_port
@@ -179,12 +179,6 @@ def test_the_ports_stay_the_same_and_env_leads_back_to_them(tmp_path: Path) -> N
         assert servers_of(load({}), tmp_path, local=False).settings.redis_port != first.settings.redis_port
 
 
-def exports(file: Path) -> dict[str, str]:
-    """What a shell has after it read the file."""
-    words = shlex.split(file.read_text())
-    return dict(word.split("=", 1) for word in words if word != "export")
-
-
 def test_env_leads_to_the_local_servers_whatever_credentials_others_take(tmp_path: Path) -> None:
     """Beside a sentinel.toml with the production log's password, too: the local server would refuse it."""
     theirs = tmp_path / "sentinel.toml"
@@ -193,7 +187,7 @@ def test_env_leads_to_the_local_servers_whatever_credentials_others_take(tmp_pat
     found = servers_of(load({}, theirs), tmp_path, local=True)
     file = write_environment(found, tmp_path)
     assert file is not None
-    shell = load(exports(file), theirs)
+    shell = load(environment(tmp_path), theirs)
     for name in ("redis_username", "redis_password", "redis_tls", "redis_ca_file"):
         assert getattr(shell, name) == getattr(found.settings, name) == getattr(Settings(), name)
 

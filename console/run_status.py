@@ -1,0 +1,130 @@
+"""What `sentinel status` says: each process of a folder's run, and what it says of itself.
+
+States and restarts are the supervisor's; what is behind them is asked now: the console whether it can answer, the
+worker which partitions it owns, and the servers how many messages are undecided.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+import msgspec
+
+from console import wiring
+from console.background import last_error
+from console.process_ids import is_alive
+from console.processes import PROCESSES
+from console.run_folder import ProcessState, RunState, holder, read_state
+from console.run_logs import SUPERVISOR
+from console.run_place import environment
+from console.service import read_stats
+from core.errors import SentinelError
+from core.settings import Settings, load
+from ingest import backlog
+
+ASK_S = 5.0
+READY = "ready"
+
+
+class ProcessRow(msgspec.Struct, frozen=True):
+    """A process. since: when it came into this state, epoch ms; health: what it says of itself, or how it ended."""
+
+    name: str
+    state: str
+    pid: int | None
+    since: int
+    restarts: int
+    health: str
+
+
+class StatusAnswer(msgspec.Struct, frozen=True):
+    """state: up, not ready, starting (nothing runs yet), down, or killed (its supervisor was, and ended nothing).
+    undecided: messages that the log does not have yet; None if that is not known. why: what ended it, or what is not
+    known.
+    """
+
+    state: str
+    url: str
+    pid: int | None
+    since: int
+    undecided: int | None
+    why: str
+    processes: list[ProcessRow]
+
+
+def status(folder: Path) -> StatusAnswer:
+    """The state of the folder's run now. Takes seconds if servers don't answer."""
+    run, state = holder(folder), read_state(folder)
+    if run is None:
+        left = [each for each in state.processes if each.process and is_alive(each.process)] if state else []
+        why = last_error(folder / f"{SUPERVISOR}.log")
+        if state is not None:
+            why = f"its supervisor (process {state.pid}) was killed, or the machine switched off"
+        return StatusAnswer("killed" if state else "down", "", None, 0, None, why, [_row(each, "") for each in left])
+    if state is None or state.supervisor != run:
+        return StatusAnswer("starting", "", run.pid, 0, None, "", [])
+    rows = [_row(each, _health(folder, state, each)) for each in state.processes]
+    is_up = all(each.state == READY and not each.health.startswith("not ready") for each in rows)
+    undecided, why = _undecided(folder, state)
+    return StatusAnswer("up" if is_up else "not ready", state.url, run.pid, state.started_at, undecided, why, rows)
+
+
+def _row(each: ProcessState, health: str) -> ProcessRow:
+    return ProcessRow(each.name, each.state, each.pid, each.since, each.restarts, health)
+
+
+def _health(folder: Path, state: RunState, each: ProcessState) -> str:
+    if each.process is not None and not is_alive(each.process):
+        return "not ready: it has just ended"
+    if each.state != READY:
+        return each.said
+    asked: dict[str, Callable[[], str]] = {
+        "partitions": lambda: _owned(folder / "worker.json"),
+        "http": lambda: _answer(f"{state.url}/readyz"),
+    }
+    kind = next((process.ready for process in PROCESSES if process.name == each.name), "running")
+    return asked[kind]() if kind in asked else ""
+
+
+def _owned(stats_file: Path) -> str:
+    stats = read_stats(stats_file)
+    if stats is None or not stats["partitions"]:
+        return "not ready: it owns no partition"
+    return f"owns {len(stats['partitions'])} partitions, decided {stats['transactions']:,} payments since it started"
+
+
+def _answer(url: str) -> str:
+    try:
+        with urlopen(url, timeout=ASK_S):
+            return "answers"
+    except HTTPError as error:
+        said = error.read(500).decode(errors="replace").strip()
+        return f"not ready: it answers {error.code} {said}"
+    except (URLError, OSError) as error:
+        return f"not ready: it does not answer ({getattr(error, 'reason', error)})"
+
+
+def _undecided(folder: Path, state: RunState) -> tuple[int | None, str]:
+    try:
+        s = _settings(folder, state)
+        with closing(wiring.open_log(s)) as log:
+            return backlog.undecided(s, log), ""
+    except SentinelError as error:
+        return None, f"how many messages are undecided is not known: {error}"
+
+
+def _settings(folder: Path, state: RunState) -> Settings:
+    """Those of the run's processes, as far as servers are concerned."""
+    config = None if state.config is None else Path(state.config)
+    return load({**os.environ, **(environment(folder) if state.is_local else {})}, config)
+
+
+def age_ms(since: int) -> float:
+    """How long ago, by this machine's clock."""
+    return max(time.time() * 1000 - since, 0.0)
