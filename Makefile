@@ -59,7 +59,8 @@ check: install  ## Check formatting, lint, types and dependency rules
 	$(BIN)/lint-imports --no-cache --no-logo
 
 integration: install  ## Run the tests on Apache Kafka, Redis and Redis Cluster (needs Java 17, Maven, redis-server)
-	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest tests/integration/test_simulation.py --numprocesses $(TEST_JOBS) --max-worker-restart 0
+	$(BIN)/python -m pytest tests/integration --ignore tests/integration/test_simulation.py --durations 20
 
 docs: install  ## Generate the pages and tables of docs/ that come from the code
 	$(BIN)/python -m tests.builders.pages
