@@ -1,9 +1,10 @@
 """Kafka as the product sees it: topics with sparse offsets, a consumer group with both kinds of rebalance, committed
 offsets.
 
-`Broker` is what the servers hold; `tests.simulation.clients` is what librdkafka makes of it. Members of the group are
-alive as long as their process runs and their heartbeats arrive. One that is frozen or cut off is expelled after the
-session's timeout, and learns of it when it is back: until then it is a zombie that believes it owns its partitions.
+`Broker` is what the servers hold; `tests.simulation.consumers` and `clients` are what librdkafka makes of it. Members
+of the group are alive as long as their process runs and their heartbeats arrive. One that is frozen or cut off is
+expelled after the session's timeout, and learns of it when it is back: until then it is a zombie that believes it owns
+its partitions.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ from core.program.shipped import DEFAULT_PROGRAM
 from ingest import bootstrap, evidence, ownership, snapshots, worker
 from responders import engine
 from tests.builders.models import ARTIFACT
-from tests.simulation import clients, disk
+from tests.simulation import clients, consumers, disk
 from tests.simulation.world import World
 
 ROOMS = (ingest, responders)
@@ -213,7 +213,7 @@ def _once(key: object, make: Callable[[], Any]) -> Any:
     return _programs[key]
 
 
-_CLIENTS = {Consumer: clients.Consumer, Producer: clients.Producer, AdminClient: clients.AdminClient}
+_CLIENTS = {Consumer: consumers.Consumer, Producer: clients.Producer, AdminClient: clients.AdminClient}
 
 
 def _modules() -> list[Any]:

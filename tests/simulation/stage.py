@@ -29,7 +29,7 @@ from ingest.stats import Stats
 from ingest.worker import Worker
 from tests.builders.events import HISTORY
 from tests.builders.models import load_tiny
-from tests.simulation import archive, clients, responding, seams
+from tests.simulation import archive, consumers, responding, seams
 from tests.simulation.archive import SimulatedStore
 from tests.simulation.broker import Broker, Stored, Topic
 from tests.simulation.disk import Disk
@@ -118,7 +118,7 @@ class Stage:
     def run(self) -> None:
         """From the start until everything that was sent is decided, and everybody has stopped."""
         self._create()
-        clients.connect(self.broker)
+        consumers.connect(self.broker)
         constants = {"OVERLAP_MIN": self.scenario.overlap_min}
         with seams.installed(self.world, self.disk, lambda: f"{self.scenario.seed}/{self.server.emptied}", **constants):
             try:

@@ -17,7 +17,7 @@ import core.files
 from core.errors import BadInput, Unavailable
 from core.log.archive.store import Store
 from core.log.base import EventLog, PendingAppend
-from tests.simulation import clients
+from tests.simulation import consumers
 from tests.simulation.archive import SimulatedStore
 from tests.simulation.broker import Broker
 from tests.simulation.disk import Disk, mount
@@ -54,11 +54,11 @@ def test_a_member_that_the_coordinator_does_not_know_commits_nothing() -> None:
     world = World(0)
     broker = Broker(world, session_s=1.0)
     broker.create("t", 1)
-    clients.connect(broker)
+    consumers.connect(broker)
     committed: list[int] = []
 
     def work() -> None:
-        consumer = clients.Consumer({"group.id": "g"})
+        consumer = consumers.Consumer({"group.id": "g"})
         consumer.subscribe(["t"], lambda *given: None, lambda *given: None)
         (member,) = broker.groups["g"].members
 
