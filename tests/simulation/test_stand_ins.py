@@ -24,7 +24,7 @@ from tests.simulation.disk import Disk, mount
 from tests.simulation.logs import Connection, Server, Trouble, _Sent
 from tests.simulation.world import World
 
-NOT_WRITING = {"open_private"}
+NOT_WRITING = {"last_lines", "open_private"}
 """Functions of `core.files` that no simulated process calls."""
 
 
