@@ -12,8 +12,9 @@ from typing import Literal, NamedTuple
 from core.settings import Settings
 
 Right = Literal["read", "partitions", "trim", "control", "blobs", "server"]
-"""On the log server. read: all of the log. partitions: append batches. trim: remove batches that are archived. control:
-append to the control stream. blobs: store models, programs and tables. server: ask the server how it is configured.
+"""On the log server. read: all of the log. partitions: append batches. trim: remove archived batches and tables.
+control: append to the control stream. blobs: store models, programs and tables. server: ask the server how it is
+configured.
 """
 KafkaRight = Literal["pay", "tell", "decide", "group", "create"]
 """On Kafka. pay: write `transactions`, and find its end. tell: write `feedback`, and find its end. decide: read both,

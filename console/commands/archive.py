@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,15 +13,31 @@ import typer
 
 from console import profiles, wiring
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
+from core import control_stream
 from core.errors import UNDECODABLE, BadInput
-from core.log.archive import archiver, retention
-from core.log.archive.archive import Archive, open_archive
+from core.log.archive import archiver, blobs, retention
+from core.log.archive.archive import open_archive
+from core.log.archive.archived import ArchivedLog
 from core.log.archive.manifest import Row
-from core.log.base import EventLog
 from core.partitions import partitions_of
 from core.settings import Settings
 from core.times import DAY_MS, HOUR_MS
 from projections.catalogue import ALL
+
+_FIGURES = (
+    "segments",
+    "transactions",
+    "bytes",
+    "copied_blobs",
+    "copied_blob_bytes",
+    "trimmed_entries",
+    "removed_blobs",
+    "removed_blob_bytes",
+    "moved_segments",
+    "moved_bytes",
+    "moved_blobs",
+    "moved_blob_bytes",
+)
 
 
 def archive(
@@ -88,8 +105,11 @@ def archive(
     else:
         print(
             f"{found['segments']} segments, {found['transactions']:,} transactions, {found['bytes']:,} bytes archived;"
-            f" {found['trimmed_entries']:,} entries trimmed; {found['moved_segments']} segments,"
-            f" {found['moved_bytes']:,} bytes moved to the cold store"
+            f" {found['copied_blobs']} blobs, {found['copied_blob_bytes']:,} bytes copied;"
+            f" {found['trimmed_entries']:,} entries, {found['removed_blobs']} blobs,"
+            f" {found['removed_blob_bytes']:,} bytes of blobs removed from the hot log;"
+            f" {found['moved_segments']} segments, {found['moved_bytes']:,} bytes, {found['moved_blobs']} blobs,"
+            f" {found['moved_blob_bytes']:,} bytes moved to the cold store"
         )
 
 
@@ -121,11 +141,11 @@ def run(
     projections: Path | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Archive, trim and move segments; returns what the command prints with --json."""
+    """Archive, trim and move segments and blobs; returns what the command prints with --json."""
     profiles.check_settings(s)
     hot = wiring.open_hot(s)
     store = open_archive(s.archive, s.archive_cold)
-    total = dict.fromkeys(("segments", "transactions", "bytes", "trimmed_entries", "moved_segments", "moved_bytes"), 0)
+    total = dict.fromkeys(_FIGURES, 0)
 
     def progress(row: Row) -> None:
         size = sum(file.bytes for file in row.files)
@@ -143,51 +163,66 @@ def run(
             for p in partitions:
                 archiver.archive_partition(hot, store, p, recorded_until=recorded_until, progress=progress)
             archiver.record(hot, store, partitions, now)
+            whole = ArchivedLog(hot, store)
+            copied = blobs.copy(whole, control_stream.history(hot))
+            total["copied_blobs"], total["copied_blob_bytes"] = copied.blobs, copied.bytes
+            for line in copied.missing:
+                print(f"warning: not archived: {line}", file=sys.stderr)
             if trim:
-                total["trimmed_entries"] = _trim(hot, store, partitions, recorded_until, projections, now)
-            if s.archive_keep_days:
+                needed = reading(projections, s.log_prefix) if projections is not None else []
                 for p in partitions:
-                    segments, size = retention.move_old(store, p, now - math.ceil(s.archive_keep_days * DAY_MS))
-                    total["moved_segments"] += segments
-                    total["moved_bytes"] += size
+                    point = archiver.trim_point(store, p, recorded_until, [places.get(p, 0) for places in needed])
+                    total["trimmed_entries"] += archiver.trim(hot, store, p, point, now)
+                removed = blobs.remove_superseded(whole, control_stream.history(hot), partitions_of(hot))
+                total["removed_blobs"], total["removed_blob_bytes"] = removed.blobs, removed.bytes
+            if s.archive_keep_days:
+                _move(whole, partitions, now - math.ceil(s.archive_keep_days * DAY_MS), total)
     finally:
         hot.close()
     return total
 
 
-def _trim(
-    hot: EventLog, archive: Archive, partitions: list[int], recorded_until: int, projections: Path | None, now: int
-) -> int:
-    removed = 0
+def _move(log: ArchivedLog, partitions: list[int], recorded_until: int, total: dict[str, int]) -> None:
+    """Move old segments, and the tables that only they need, to the cold store; counted in `total`."""
     for p in partitions:
-        point = archiver.trim_point(archive, p, recorded_until, checkpointed(projections, p))
-        removed += archiver.trim(hot, archive, p, point, now)
-    return removed
+        segments, size = retention.move_old(log.archive, p, recorded_until)
+        total["moved_segments"] += segments
+        total["moved_bytes"] += size
+    position = retention.oldest_position(log.archive, partitions_of(log), recorded_until)
+    tables = blobs.superseded(control_stream.history(log), position)
+    total["moved_blobs"], total["moved_blob_bytes"] = retention.move_blobs(log.archive, tables)
 
 
-def checkpointed(directory: Path | None, partition: int) -> list[int]:
-    """For each projection checkpoint in the directory, the last seal of the partition that it has applied. Those of
-    projections that read only the control stream need nothing of a partition.
+def reading(directory: Path, prefix: str) -> list[dict[int, int]]:
+    """For each projection checkpoint of the log in the directory, the last seal that it has applied, by partition.
+    Those of projections that read only the control stream need nothing of a partition.
 
-    Raises BadInput if a checkpoint can't be read: trimming must not guess.
+    One of a projection or version that this release does not have is ignored, with a warning, so that what nobody
+    continues can't keep the log from being trimmed. If another release still does, as during an upgrade, it reads what
+    was trimmed from the archive. Raises BadInput if a checkpoint can't be read: trimming must not guess.
     """
-    if directory is None:
-        return []
     if not directory.is_dir():
         raise BadInput(f"{directory} is not a directory of projection checkpoints")
-    places: list[int] = []
+    found: list[dict[int, int]] = []
     for path in sorted(directory.glob("*.checkpoint")):
         with open(path, "rb") as file:
             line = file.readline()
         try:
-            found = msgspec.json.decode(line, type=_Checkpoint)
+            header = msgspec.json.decode(line, type=_Checkpoint)
         except UNDECODABLE as error:
             raise BadInput(f"{path} is not a projection checkpoint: {error}") from None
-        if (found.name, found.version) in _CONTROL_ONLY:
-            continue
-        place = found.sources.get(partition)
-        places.append(place.sequence if place is not None else 0)
-    return places
+        if path.name != f"{prefix}-{header.name}-{header.version}.checkpoint":
+            continue  # another log's
+        known = next((each for each in ALL if (each.name, each.version) == (header.name, header.version)), None)
+        if known is None:
+            print(
+                f"warning: {path} holds nothing back: this release has no projection {header.name}-{header.version}."
+                " Remove the file once no process of another release uses it",
+                file=sys.stderr,
+            )
+        elif known.reads_partitions:
+            found.append({partition: place.sequence for partition, place in header.sources.items()})
+    return found
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -198,8 +233,5 @@ class _Checkpoint(msgspec.Struct, frozen=True):
     """The part of a checkpoint's first line (projections.engine.checkpoints) that trimming uses."""
 
     sources: dict[int, _Place]
-    name: str = ""
-    version: int = 0
-
-
-_CONTROL_ONLY = frozenset((each.name, each.version) for each in ALL if not each.reads_partitions)
+    name: str
+    version: int

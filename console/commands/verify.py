@@ -25,7 +25,7 @@ from core.errors import BadInput, Corrupt, SentinelError
 from core.identity import LogIdentity
 from core.lateness import late
 from core.log.anchored import Anchors
-from core.log.archive import verifying
+from core.log.archive import blobs, verifying
 from core.log.archive.archive import Archive, open_archive
 from core.log.archive.archived import ArchivedLog
 from core.log.archive.archiver import archived_rows
@@ -202,8 +202,9 @@ def run(
     """Check the log. Raises BadInput if it is empty and there are no anchors."""
     anchors = anchors or Anchors([])
     newest, since = anchors.newest, anchors.since[0] if anchors.since is not None else None
-    control = check_control(log, anchors)
+    control = check_control(log if archive is None else ArchivedLog(log, archive), anchors)
     faults = [*(read.faults if read is not None else [])]
+    faults += blobs.faults(archive) if archive is not None else []
     if wrong := anchors.contradictions(control.states):
         faults.append(f"anchors: {wrong}")
     if newest is not None and control.log_id != newest.log_id:

@@ -25,6 +25,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
+from core.errors import BadInput
 from core.events import START, Position
 
 Stream = Literal["transactions", "scores", "alerts", "feedback", "rejects", "seals"]
@@ -92,6 +93,18 @@ class PendingAppend(Protocol):
 
     def results(self) -> list[Head | Exception]:
         """Wait for the outcome: for each batch the new head or the error, as `append_many`."""
+
+
+def is_digest(text: str) -> bool:
+    """Whether a text is a SHA-256 in lower-case hex."""
+    return len(text) == 64 and all(character in "0123456789abcdef" for character in text)
+
+
+def check_digest(digest: str) -> str:
+    """The digest. Raises BadInput if it is none: it becomes part of a key or of a file's name."""
+    if not is_digest(digest):
+        raise BadInput(f"{digest!r} is not a SHA-256 in lower-case hex")
+    return digest
 
 
 class Signer(Protocol):
@@ -186,6 +199,12 @@ class EventLog(Protocol):
 
     def get_blob(self, digest: str) -> bytes:
         """The blob. Raises Corrupt if its SHA-256 is not `digest` (I10), BadInput if the log has no such blob."""
+
+    def held_blobs(self, digests: Sequence[str]) -> list[str]:
+        """Those of the digests whose blobs the log server holds, in their order; the blobs are not read."""
+
+    def remove_blob(self, digest: str) -> None:
+        """Remove a blob, if it is there. The caller must have archived it (I7): `core.log.archive.blobs`."""
 
     def server_time(self) -> int | None:
         """The log server's clock, epoch ms; None if it has none, or if the user has no permission to ask."""

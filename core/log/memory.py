@@ -184,6 +184,14 @@ class MemoryLog:
             raise Corrupt(f"the blob {digest} is not what was stored")
         return content
 
+    def held_blobs(self, digests: Sequence[str]) -> list[str]:
+        with self._lock:
+            return [digest for digest in digests if digest in self._blobs]
+
+    def remove_blob(self, digest: str) -> None:
+        with self._lock:
+            self._blobs.pop(digest, None)
+
     def server_time(self) -> int | None:
         return None
 

@@ -73,6 +73,12 @@ class ReadOnlyLog:
     def get_blob(self, digest: str) -> bytes:
         return self._log.get_blob(digest)
 
+    def held_blobs(self, digests: Sequence[str]) -> list[str]:
+        return self._log.held_blobs(digests)
+
+    def remove_blob(self, digest: str) -> None:
+        _refuse()
+
     def server_time(self) -> int | None:
         return self._log.server_time()
 

@@ -16,9 +16,8 @@ This module must never send a write a second time before it has read back the ou
 from __future__ import annotations
 
 import hashlib
-import string
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,13 +27,13 @@ from redis.cluster import RedisCluster
 from core.errors import BadInput, ConcurrencyError, Corrupt, SentinelError, Unavailable
 from core.events import START, Position
 from core.log import seals
-from core.log.base import STREAMS, Batch, Entry, Head, PendingAppend, Sealed, Signer, Stream
-from core.log.redis_transport import Lost, NotCompiled, NotPermitted, Transport, open_client, request
+from core.log.base import STREAMS, Batch, Entry, Head, PendingAppend, Sealed, Signer, Stream, check_digest
+from core.log.redis_transport import Lost, NotCompiled, NotPermitted, Request, Transport, open_client, request
 from core.log.scripted_append import ALWAYS, APPEND, Call, Scripted, ScriptedAppends, with_script
 from core.log.watched_append import Append, InFlight, WatchedAppends, conflict, proof
 
 GET_AT_ONCE = 500
-"""Entries that `get_many` asks for in one pipeline."""
+"""What is asked for in one pipeline."""
 
 POLL_S = 0.002
 """Between looks at a cluster's streams for new entries."""
@@ -187,16 +186,9 @@ class RedisLog:
 
     def get_many(self, partition: int, stream: Stream, entry_ids: Sequence[Position]) -> list[bytes | None]:
         key = self.key(partition, stream)
-        found: list[bytes | None] = []
-        for begin in range(0, len(entry_ids), GET_AT_ONCE):
-            names = [str(each) for each in entry_ids[begin : begin + GET_AT_ONCE]]
-            commands = [request(key, b"XRANGE", key, name, name) for name in names]
-            for command, reply in zip(commands, self._transport.call_many(commands), strict=True):
-                if isinstance(reply, SentinelError) and not isinstance(reply, Lost):
-                    raise reply
-                entries = _entries(self._transport.read(command) if isinstance(reply, Lost) else reply)
-                found.append(entries[0].payload if entries else None)
-        return found
+        commands = [request(key, b"XRANGE", key, name, name) for name in map(str, entry_ids)]
+        found = map(_entries, self._read_many(commands))
+        return [entries[0].payload if entries else None for entries in found]
 
     def length(self, partition: int, stream: Stream) -> int:
         key = self.key(partition, stream)
@@ -266,6 +258,15 @@ class RedisLog:
             )
         return content
 
+    def held_blobs(self, digests: Sequence[str]) -> list[str]:
+        commands = [request(key, b"EXISTS", key) for key in map(self._blob_key, digests)]
+        return [digest for digest, held in zip(digests, self._read_many(commands), strict=True) if held]
+
+    def remove_blob(self, digest: str) -> None:
+        """See EventLog. Safe to send again: the second time there is nothing left to remove."""
+        key = self._blob_key(digest)
+        self._transport.read(request(key, b"UNLINK", key))
+
     def server_time(self) -> int | None:
         """See EventLog. On a cluster, the clock of the node that holds the control stream."""
         try:
@@ -277,10 +278,17 @@ class RedisLog:
     def close(self) -> None:
         self._transport.close()
 
+    def _read_many(self, commands: Sequence[Request]) -> Iterator[Any]:
+        """The replies to commands that only read, GET_AT_ONCE in a pipeline; lost ones are asked for once more."""
+        for begin in range(0, len(commands), GET_AT_ONCE):
+            asked = commands[begin : begin + GET_AT_ONCE]
+            for command, reply in zip(asked, self._transport.call_many(asked), strict=True):
+                if isinstance(reply, SentinelError) and not isinstance(reply, Lost):
+                    raise reply
+                yield self._transport.read(command) if isinstance(reply, Lost) else reply
+
     def _blob_key(self, digest: str) -> bytes:
-        if len(digest) != 64 or any(character not in string.hexdigits.lower() for character in digest):
-            raise BadInput(f"{digest!r} is not a SHA-256 in lower-case hex")
-        return f"{self._prefix}:blob:{digest}".encode()
+        return f"{self._prefix}:blob:{check_digest(digest)}".encode()
 
     def _ready(self, partition: int, sealed: Sealed) -> Append:
         batch, head = sealed.batch, sealed.head

@@ -358,6 +358,18 @@ def test_blobs_are_found_by_what_they_are(event_log: EventLog) -> None:
     assert event_log.put_blob(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
+def test_a_removed_blob_is_gone(event_log: EventLog) -> None:
+    """Those held are told in order; removing one again, or one that never was, does nothing; it can be stored again."""
+    first, second = event_log.put_blob(b"first"), event_log.put_blob(b"second")
+    assert event_log.held_blobs([second, "0" * 64, first]) == [second, first]
+    for digest in (first, first, "0" * 64):
+        event_log.remove_blob(digest)
+    assert event_log.held_blobs([first, second]) == [second] and event_log.held_blobs([]) == []
+    with pytest.raises(BadInput):
+        event_log.get_blob(first)
+    assert event_log.put_blob(b"first") == first and event_log.get_blob(first) == b"first"
+
+
 @pytest.mark.parametrize("digest", ["0" * 64, "", "xyz", "../etc", "BA" * 32])
 def test_an_unknown_blob_is_the_callers_fault(event_log: EventLog, digest: str) -> None:
     """A digest that names nothing, or is none, raises BadInput."""

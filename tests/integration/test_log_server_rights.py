@@ -60,6 +60,7 @@ def trim(log: RedisLog) -> None:
     earlier = log.read(0, "seals", START, 1)
     assert earlier
     log.trim(0, head)
+    log.remove_blob("0" * 64)
 
 
 def control(log: RedisLog) -> None:

@@ -209,6 +209,12 @@ class Connection:
     def get_blob(self, digest: str) -> bytes:
         return self._read("get_blob", lambda log: log.get_blob(digest))
 
+    def held_blobs(self, digests: Sequence[str]) -> list[str]:
+        return self._read("held_blobs", lambda log: log.held_blobs(digests))
+
+    def remove_blob(self, digest: str) -> None:
+        self._ask("remove_blob", lambda log: log.remove_blob(digest), is_write=True)
+
     def server_time(self) -> int | None:
         return self._read("server_time", lambda log: int((EPOCH_S + self._world.now) * 1000))
 

@@ -20,10 +20,10 @@ from core.events import START, Position
 from core.log import seals
 from core.log.archive import manifest
 from core.log.archive.column_reading import Range, read_columns
-from core.log.archive.manifest import DECISIONS, EVENTS, Row
+from core.log.archive.manifest import BLOBS, DECISIONS, EVENTS, Row
 from core.log.archive.segment import Segment
 from core.log.archive.store import Store, Version, open_store
-from core.log.base import Entry, Head, Stream
+from core.log.base import Entry, Head, Stream, is_digest
 
 SEGMENTS_HELD = 4
 """Loaded segments kept in memory: a replay reads scores, alerts and feedback at about the same place."""
@@ -157,18 +157,38 @@ class Archive:
                 self._segments.move_to_end(key)
             return found
 
+    def blobs(self) -> list[str]:
+        """The SHA-256 of every blob that the archive holds, ascending (`core.log.archive.blobs`)."""
+        stores = [self.store] if self.cold is None else [self.store, self.cold]
+        return sorted({name for store in stores for name in store.names(BLOBS) if is_digest(name)})
+
+    def blob(self, digest: str) -> bytes | None:
+        """A blob; None if the archive does not hold it. Raises Corrupt if it is not what was archived, BadInput if the
+        digest is none.
+        """
+        name = manifest.blob_name(digest)
+        content = self._content(name)
+        return content if content is None else _checked(name, content, digest)
+
+    def write_blob(self, digest: str, content: bytes) -> None:
+        """Store a blob, durably, and read it back. Raises Corrupt if it is not what was written."""
+        name = manifest.blob_name(digest)
+        self.store.write(name, content)
+        _checked(name, self.store.read(name) or b"", digest)
+
+    def _content(self, name: str) -> bytes | None:
+        """A file, wherever it is. It is removed here only once the cold store has it."""
+        content = self.store.read(name)
+        return self.cold.read(name) if content is None and self.cold is not None else content
+
     def load(self, row: Row) -> Segment:
         """The row's segment from its files, each compared with its SHA-256. Raises Corrupt that names the file."""
         contents: dict[str, bytes] = {}
         for file in row.files:
-            content = self.store.read(file.name)
-            if content is None and self.cold is not None:  # a file is removed here only once the cold store has it
-                content = self.cold.read(file.name)
+            content = self._content(file.name)
             if content is None:
                 raise Corrupt(f"{file.name} is missing")
-            if hashlib.sha256(content).hexdigest() != file.sha256:
-                raise Corrupt(f"{file.name} is not what was archived: its SHA-256 differs")
-            contents[file.name.rpartition("/")[2].partition(".")[2]] = content
+            contents[file.name.rpartition("/")[2].partition(".")[2]] = _checked(file.name, content, file.sha256)
         try:
             return Segment(contents[DECISIONS], contents[EVENTS])
         except Corrupt as error:
@@ -181,6 +201,13 @@ class Archive:
         if not inclusive and place < len(rows) and _last(rows[place], stream) == after:
             place += 1
         return rows[place:]
+
+
+def _checked(name: str, content: bytes, digest: str) -> bytes:
+    """The content. Raises Corrupt, naming the file, if its SHA-256 is another one."""
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise Corrupt(f"{name} is not what was archived: its SHA-256 differs")
+    return content
 
 
 def _last(row: Row, stream: Stream) -> Position:

@@ -4,7 +4,7 @@ Archived entries are read from the archive, whether or not they have been trimme
 process may archive and trim between reading the manifest and reading the hot log. It trims strictly after it replaces
 the manifest, so if the manifest is unchanged after the read, the read missed nothing.
 
-Appends, the control stream and blobs go to the hot log.
+Appends, the control stream and blobs go to the hot log; a blob that it no longer holds is read from the archive.
 """
 
 from __future__ import annotations
@@ -179,7 +179,23 @@ class ArchivedLog:
         return self.hot.put_blob(content)
 
     def get_blob(self, digest: str) -> bytes:
-        return self.hot.get_blob(digest)
+        """See EventLog. What the hot log does not hold is read from the archive."""
+        try:
+            return self.hot.get_blob(digest)
+        except BadInput as error:
+            content = self.archive.blob(digest)
+            if content is None:
+                raise BadInput(f"{error}, and its archive {self.archive.store} does not either") from None
+            return content
+
+    def held_blobs(self, digests: Sequence[str]) -> list[str]:
+        return self.hot.held_blobs(digests)
+
+    def remove_blob(self, digest: str) -> None:
+        """See EventLog. Raises BadInput unless the archive holds the blob (I7), Corrupt if its copy is damaged."""
+        if self.archive.blob(digest) is None:
+            raise BadInput(f"the blob {digest} can't be removed: the archive {self.archive.store} does not hold it")
+        self.hot.remove_blob(digest)
 
     def server_time(self) -> int | None:
         return self.hot.server_time()

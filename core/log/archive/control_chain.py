@@ -20,15 +20,11 @@ from core.events import (
     Control,
     LogCreated,
     LogTrimmed,
-    ModelDeployed,
-    ModelRegistered,
-    ModelRolledBack,
-    ProgramRegistered,
-    ReferencePublished,
     SealsRecorded,
     SegmentArchived,
 )
 from core.log.anchored import Anchors, Expected
+from core.log.archive.blobs import named
 from core.log.base import GENESIS_DIGEST, EventLog
 from core.log.seals import control_digest
 from core.program import document
@@ -139,12 +135,9 @@ def _take(
         event = decode_control(payload)
     except Corrupt as error:
         return f"control event {number}: {error}"
-    if isinstance(event, ModelRegistered | ModelDeployed | ModelRolledBack | ReferencePublished):
-        blobs.setdefault(event.digest, number)
-    elif isinstance(event, ProgramRegistered):
-        programs.setdefault(event.digest, number)
-    elif isinstance(event, LogCreated):
-        programs.setdefault(event.program, number)
+    if (blob := named(event)) is not None:
+        (programs if blob.kind == "program" else blobs).setdefault(blob.digest, number)
+    if isinstance(event, LogCreated):
         found.log_id = found.log_id or event.log_id
     elif isinstance(event, CheckpointSigned):
         found.states.setdefault(event.number, _bytes_of(event.state))

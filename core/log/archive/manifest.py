@@ -15,10 +15,14 @@ import msgspec
 
 from core.errors import UNDECODABLE, Corrupt
 from core.events import Position
-from core.log.base import GENESIS_DIGEST, STREAMS, Head, Stream
+from core.log.base import GENESIS_DIGEST, STREAMS, Head, Stream, check_digest
 
 DECISIONS, EVENTS = "decisions.parquet", "events.parquet"
 """The two files of a segment (`core.log.archive.segment`)."""
+
+
+BLOBS = "blobs"
+"""The folder of blobs."""
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +83,11 @@ def name_of(partition: int) -> str:
 def file_name(partition: int, first_sequence: int, last_sequence: int, kind: str) -> str:
     """The name of a segment's file; `kind` is DECISIONS or EVENTS."""
     return f"p{partition:02d}/{first_sequence:012d}-{last_sequence:012d}.{kind}"
+
+
+def blob_name(digest: str) -> str:
+    """The name of a blob's file (`core.log.archive.blobs`). Raises BadInput if the digest is none."""
+    return f"{BLOBS}/{check_digest(digest)}"
 
 
 def sealed(row: Row) -> Row:

@@ -1,4 +1,4 @@
-"""Retention: old segments move from the archive's own store to a cold one. Nothing is deleted (I7).
+"""Retention: old segments and blobs move from the archive's own store to a cold one. Nothing is deleted (I7).
 
 Steps for one segment, in this order. A crash between any two loses nothing, and the next run does the rest:
 
@@ -13,10 +13,12 @@ reading an old segment is as slow as the cold store. Why segments are not delete
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 
 from core.errors import BadInput, Corrupt
+from core.log.archive import manifest
 from core.log.archive.archive import Archive
-from core.log.archive.manifest import File
+from core.log.archive.manifest import Row
 from core.log.archive.store import Store
 
 
@@ -31,11 +33,9 @@ def move_old(archive: Archive, partition: int, recorded_until: int) -> tuple[int
         raise BadInput("no cold store to move old segments to: set archive_cold")
     archive.refresh(partition)
     segments = moved = 0
-    rows = archive.rows(partition)
-    old = max((n for n, row in enumerate(rows, 1) if row.last_recorded_at <= recorded_until), default=0)
-    for row in rows[:old]:  # one that claims to be later than one after it was recorded under a wrong clock
+    for row in _old(archive, partition, recorded_until):
         warm = [file for file in row.files if archive.store.version(file.name) is not None]
-        size = sum(_copy(archive.store, cold, file) for file in warm)
+        size = sum(_copy(archive.store, cold, file.name, file.sha256) for file in warm)
         for file in warm:
             archive.store.delete(file.name)
         if warm:
@@ -43,12 +43,44 @@ def move_old(archive: Archive, partition: int, recorded_until: int) -> tuple[int
     return segments, moved
 
 
-def _copy(warm: Store, cold: Store, file: File) -> int:
-    content = warm.read(file.name)
-    if content is None or hashlib.sha256(content).hexdigest() != file.sha256:
-        raise Corrupt(f"{file.name} is not what was archived: its SHA-256 differs; it was not moved")
-    cold.write(file.name, content)
-    back = cold.read(file.name)
-    if back is None or hashlib.sha256(back).hexdigest() != file.sha256:
-        raise Corrupt(f"{file.name} can't be read back from the cold store {cold} as it was written")
+def _old(archive: Archive, partition: int, recorded_until: int) -> Sequence[Row]:
+    """The rows up to the last one recorded by then. One of them that claims to be later was recorded under a wrong
+    clock.
+    """
+    rows = archive.rows(partition)
+    return rows[: max((n for n, row in enumerate(rows, 1) if row.last_recorded_at <= recorded_until), default=0)]
+
+
+def oldest_position(archive: Archive, partitions: Iterable[int], recorded_until: int) -> int:
+    """The smallest control position under which a batch was decided that is in no old segment; 0 if it is not known.
+    Partitions of which nothing is archived are not asked.
+    """
+    ends = [_old(archive, p, recorded_until)[-1:] for p in partitions if archive.rows(p)]
+    return min((old[0].control if old else 0 for old in ends), default=0)
+
+
+def move_blobs(archive: Archive, digests: Iterable[str]) -> tuple[int, int]:
+    """Move these blobs, as `move_old` does segments. Returns (blobs, bytes) moved; raises as it does."""
+    cold = archive.cold
+    if cold is None:
+        raise BadInput("no cold store to move old blobs to: set archive_cold")
+    moved = size = 0
+    warm = set(archive.store.names(manifest.BLOBS))
+    for digest in digests:
+        if digest in warm:
+            name = manifest.blob_name(digest)
+            size += _copy(archive.store, cold, name, digest)
+            archive.store.delete(name)
+            moved += 1
+    return moved, size
+
+
+def _copy(warm: Store, cold: Store, name: str, digest: str) -> int:
+    content = warm.read(name)
+    if content is None or hashlib.sha256(content).hexdigest() != digest:
+        raise Corrupt(f"{name} is not what was archived: its SHA-256 differs; it was not moved")
+    cold.write(name, content)
+    back = cold.read(name)
+    if back is None or hashlib.sha256(back).hexdigest() != digest:
+        raise Corrupt(f"{name} can't be read back from the cold store {cold} as it was written")
     return len(content)

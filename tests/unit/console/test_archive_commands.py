@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import redis
 
 from console import cli
 from console.commands import project
-from console.commands.archive import checkpointed
+from console.commands.archive import reading
 from console.stack import Valkey
 from console.wiring import load_scorer
 from core.context import Resolver
@@ -23,6 +24,7 @@ from ingest.offline import OfflineIngest
 from projections import catalogue
 from projections.engine.base import DecidedTransaction
 from projections.engine.checkpoints import CheckpointStore
+from projections.views.cases import CASES
 from projections.views.profiles.projection import PROFILES
 from tests.builders.logs import records
 from tests.builders.models import ARTIFACT, deployed, load_tiny
@@ -114,7 +116,7 @@ def test_archive_trim_verify_and_replay(sentinel: Sentinel) -> None:
 def test_hot_hours_keep_what_is_younger(sentinel: Sentinel) -> None:
     """The stream is years old; with more hours than that nothing is archived."""
     found = sentinel("archive", "--hot-hours", "1e6", "--trim", "--json").json
-    assert set(found.values()) == {0}
+    assert {name for name, figure in found.items() if figure} == {"copied_blobs", "copied_blob_bytes"}
 
 
 def test_a_trimmed_log_is_not_read_without_its_archive(sentinel: Sentinel) -> None:
@@ -223,15 +225,58 @@ def test_trimming_waits_for_every_projection(sentinel: Sentinel, tmp_path: Path)
     """With --projections nothing goes that a checkpoint has yet to take in; an unreadable checkpoint stops it."""
     folder = tmp_path / "checkpoints"
     folder.mkdir()
-    (folder / "a-1.checkpoint").write_bytes(b'{"magic":"m","sources":{"0":{"sequence":7,"mark":""}}}\nbody')
-    (folder / "b-1.checkpoint").write_bytes(b'{"magic":"m","sources":{"0":{"sequence":3},"1":{"sequence":99}}}\n')
-    assert checkpointed(folder, 0) == [7, 3] and checkpointed(folder, 1) == [0, 99] and checkpointed(None, 0) == []
+    prefix, header = f"archive-{tmp_path.name}", b'{"magic":"m","name":"%s","version":%d,"sources":%s}\nbody'
+    for projection, sources in ((PROFILES, b'{"0":{"sequence":7,"mark":""}}'), (CASES, b'{"1":{"sequence":99}}')):
+        content = header % (projection.name.encode(), projection.version, sources)
+        (folder / f"{prefix}-{projection.label}.checkpoint").write_bytes(content)
+    assert reading(folder, prefix) == [{1: 99}, {0: 7}]
     ran = sentinel("archive", "--trim", "--projections", str(folder), "--json")
     assert ran.json["segments"] == 2 and ran.json["trimmed_entries"] == 0
     (folder / "c.checkpoint").write_bytes(b"nonsense")
     with pytest.raises(BadInput):
-        checkpointed(folder, 0)
+        reading(folder, prefix)
     assert sentinel("archive", "--trim", "--projections", str(folder)).code == 2
+
+
+def test_what_nobody_continues_holds_nothing_back(sentinel: Sentinel, tmp_path: Path) -> None:
+    """A checkpoint of a version that this release does not have is named and ignored: else nothing would ever be
+    trimmed again. Another log's is none of its business. What was trimmed is still read, from the archive.
+    """
+    folder = tmp_path / "checkpoints"
+    assert sentinel("project", "--checkpoint-directory", str(folder)).code == 0
+    prefix = f"archive-{tmp_path.name}"
+    header = b'{"magic":"m","name":"%s","version":%d,"sources":{"0":{"sequence":1}}}\n'
+    (folder / f"{prefix}-profiles-77.checkpoint").write_bytes(header % (b"profiles", 77))
+    (folder / f"{prefix}-vanished-1.checkpoint").write_bytes(header % (b"vanished", 1))
+    (folder / f"other-{prefix}-profiles-1.checkpoint").write_bytes(header % (b"profiles", 1))
+    ran = sentinel("archive", "--trim", "--hot-hours", "0", "--projections", str(folder), "--json")
+    assert ran.code == 0 and ran.json["trimmed_entries"] > 0
+    told = ran.err.splitlines()
+    assert len(told) == 2 and "no projection profiles-77" in told[0] and "no projection vanished-1" in told[1]
+    (folder / f"{prefix}-profiles-1.checkpoint").unlink()
+    assert sentinel("project", "--checkpoint-directory", str(folder)).code == 0
+
+
+def test_superseded_tables_leave_the_log_server(sentinel: Sentinel) -> None:
+    """They are archived, verified and read there; the models and the newest tables stay. A damaged copy is named."""
+    key = f"{os.environ['SENTINEL_LOG_PREFIX']}:blob:*"
+    before = len(sentinel.server.keys(key))
+    found = sentinel("archive", "--json").json
+    assert found["copied_blobs"] > 5 and found["copied_blob_bytes"] > 0 and found["removed_blobs"] == 0
+    assert len(sentinel.server.keys(key)) == before
+    found = sentinel("archive", "--trim", "--hot-hours", "0", "--json").json
+    assert found["copied_blobs"] == 0 and found["removed_blobs"] > 2 and found["removed_blob_bytes"] > 0
+    assert len(sentinel.server.keys(key)) == before - found["removed_blobs"]
+    assert sentinel("archive", "--trim", "--json").json["removed_blobs"] == 0
+    assert sentinel("verify").code == 0 and sentinel("replay", "--verify", "--jobs", "1").code == 0
+    gone = next(p for p in (sentinel.directory / "blobs").iterdir() if not sentinel.log.held_blobs([p.name]))
+    content = gone.read_bytes()
+    gone.write_bytes(content + b"x")
+    ran = sentinel("verify")
+    assert ran.code == 3 and f"blobs/{gone.name} is not what was archived" in ran.err
+    gone.unlink()
+    ran = sentinel("verify")
+    assert ran.code == 3 and f"holds no blob {gone.name}, and its archive" in ran.err
 
 
 def test_trimming_beside_projections_happens(sentinel: Sentinel, tmp_path: Path) -> None:
@@ -288,7 +333,7 @@ def test_segments_older_than_the_days_kept_move_to_the_cold_store(
     monkeypatch.setenv("SENTINEL_ARCHIVE_COLD", str(cold))
     assert sentinel("archive", "--keep-days", "1e5", "--json").json["moved_segments"] == 0
     found = sentinel("archive", "--keep-days", "1e-9", "--json").json
-    assert found["moved_segments"] == 2
+    assert found["moved_segments"] == 2 and found["moved_blobs"] > 2 and found["moved_blob_bytes"] > 0
     assert found["moved_bytes"] == sum(path.stat().st_size for path in cold.rglob("*.parquet")) > 1000
     assert not list(sentinel.directory.rglob("*.parquet"))
     assert sentinel("verify").code == 0

@@ -48,6 +48,7 @@ def test_the_documented_rights_are_enough(server: Valkey) -> None:
     assert log.append_control([b"x"], log.control_head()) == 1
     assert log.get_blob(log.put_blob(b"model")) == b"model"
     assert log.trim(0, head) > 0
+    log.remove_blob(log.put_blob(b"table"))
     assert log.append(0, batch_after(head), head) == log.head(0)
     log.close()
     assert [f.status for f in log_server_findings(settings(server, "full"))] == ["warn"]  # INFO is no right of its own
@@ -56,7 +57,7 @@ def test_the_documented_rights_are_enough(server: Valkey) -> None:
 def test_no_documented_right_is_one_too_many() -> None:
     """The documented rights are those that doctor tries, and the archive's."""
     tried = {str(command).lower().replace(" ", "|") for _, commands in COMMANDS.values() for command, *_ in commands}
-    assert {right.removeprefix("+") for right in RIGHTS} == tried | {"xtrim"}
+    assert {right.removeprefix("+") for right in RIGHTS} == tried | {"xtrim", "unlink"}
 
 
 def test_missing_rights_are_named(server: Valkey) -> None:

@@ -190,6 +190,7 @@ def test_a_read_only_log_refuses_every_write_and_reads_the_same() -> None:
         "start_append": lambda: log.start_append([]),
         "append_control": lambda: log.append_control([b"{}"], 0),
         "put_blob": lambda: log.put_blob(b"x"),
+        "remove_blob": lambda: log.remove_blob("0" * 64),
         "trim": lambda: log.trim(0, Head()),
     }
     for write in writes.values():
@@ -206,6 +207,7 @@ def test_a_read_only_log_refuses_every_write_and_reads_the_same() -> None:
         "control_head",
         "read_control",
         "get_blob",
+        "held_blobs",
         "server_time",
         "close",
         "signer",
