@@ -128,8 +128,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     unavailable_timeout_s: float = 60.0
     """How long the worker keeps trying an unreachable log server before it gives up."""
     metrics_port: int = 0
-    """Prometheus endpoint on `metrics_host`; 0 is off."""
+    """Where a process answers /metrics, /livez and /readyz, on `metrics_host`; 0 is off."""
     metrics_host: str = "127.0.0.1"
+    ready_lag_max: int = 100_000
+    """How many messages (of a worker) or entries (of whoever follows the log) may wait before it is not ready."""
     log_level: str = "info"
     learn: dict[str, Any] = {}
     """The adaptive loop's thresholds, a table (learners/loop/settings.py); only from the file."""
@@ -165,6 +167,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "session_timeout_ms": (1_000, 3_600_000),
     "redis_port": (1, 65_535),
     "metrics_port": (0, 65_535),
+    "ready_lag_max": (1, 10**12),
     "accounts_max": ACCOUNTS_MAX_RANGE,
     "batch_size": (1, 100_000),
     "linger_ms": (0, 10_000),

@@ -84,7 +84,10 @@ class Appending:
             return
         deadline = time.monotonic() + self._settings.unavailable_timeout_s
         acknowledged = []
-        for pending, first in zip(flight.pendings, flight.append.results(), strict=True):
+        outcomes = flight.append.results()
+        telemetry.STAGES.record("append", time.monotonic() - self.sent_at)
+        published_s = 0.0
+        for pending, first in zip(flight.pendings, outcomes, strict=True):
             outcome = self._insist(pending, first, deadline)
             if isinstance(outcome, ConcurrencyError):
                 telemetry.CONFLICTS.inc()
@@ -93,8 +96,12 @@ class Appending:
                 self._recovery.park(pending.partition.partition, outcome)
             else:
                 pending.partition.head = outcome
+                began = time.perf_counter()
                 self._publisher.publish(pending.partition, pending)
+                published_s += time.perf_counter() - began
                 acknowledged.append(pending)
+        if self._settings.decisions_topic:
+            telemetry.STAGES.record("publish", published_s)
         self._stats.record(acknowledged, time.time() * 1000.0)
         if self._parking.parked:
             self._parking.resume(pending.partition.partition for pending in acknowledged)

@@ -70,6 +70,7 @@ class Fetcher:
         self._unbalanced_bytes = 0  # their values
         self._has_paused = False
         self._has_more_feedback = False
+        self._began = 0.0  # the first message of this poll
         self.transactions = kafka_client.transactions_consumer(settings)
         self.feedback = kafka_client.feedback_consumer(settings)
 
@@ -92,6 +93,7 @@ class Fetcher:
         Unavailable or Corrupt for permanent errors.
         """
         size, topic = self._settings.batch_size, self._settings.transactions_topic
+        self._began, before = time.perf_counter(), self._unbalanced
         if self.held:
             self._take(self.transactions.consume(size, max(0.0, until - time.monotonic())), topic)
         else:
@@ -100,6 +102,8 @@ class Fetcher:
             messages = self.feedback.consume(size, 0)
             self._take(messages, self._settings.feedback_topic)
             self._has_more_feedback = len(messages) == size
+        if self._unbalanced > before:
+            telemetry.STAGES.record("fetch", time.perf_counter() - self._began)
         if self._unbalanced >= HELD_MAX // 20 or self._unbalanced_bytes >= HELD_BYTES_MAX // 4 or self._has_paused:
             self._balance()
 
@@ -110,6 +114,7 @@ class Fetcher:
         left = first_s
         while True:
             messages = self.transactions.consume(1, left)
+            self._began = time.perf_counter()
             self._take(messages, topic)  # now: the next call may rebalance, and then it belongs to a former assignment
             if messages:
                 self._take(self.transactions.consume(size - 1 or 1, max(GATHER_S, until - time.monotonic())), topic)
@@ -194,6 +199,23 @@ class Fetcher:
             f" ({error.str()}). Messages expired before they were decided: raise the topic's retention, and run"
             " `sentinel partition accept-loss` to continue without them",
         )
+
+    def lags(self) -> dict[tuple[str, str], int]:
+        """By topic (transactions, feedback) and owned partition, how many messages are not decided, as far as Kafka has
+        told the client; at most, since records that are no messages count too. Asks nobody.
+        """
+        found = {}
+        for partition, owned in list(self._owned.items()):  # another thread may ask
+            sides = zip(("transactions", "feedback"), self._sides(owned), owned.decided_offsets(), strict=True)
+            for role, (consumer, topic, side), offset in sides:
+                try:
+                    low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+                except (KafkaException, RuntimeError):
+                    continue  # not assigned yet, or closed
+                is_done = side.at_end and not side.records and owned.settled
+                if is_done or high >= 0:  # else nothing was read yet
+                    found[role, str(partition)] = 0 if is_done else max(high - max(offset, low, 0), 0)
+        return found
 
     def _consumer(self, is_feedback: bool) -> Consumer:
         return self.feedback if is_feedback else self.transactions

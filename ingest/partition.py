@@ -133,7 +133,13 @@ class Owned:
         If the log holds nothing of the topic's generation yet, the offset where it began, so that an expiry before
         anything was read is seen; OFFSET_BEGINNING if that is unknown.
         """
-        ends = self.transactions_end, self.feedback_end
+        return self._offsets(self.transactions_end, self.feedback_end)
+
+    def decided_offsets(self) -> tuple[int, int]:
+        """As `start_offsets`, after the last record whose decision is in the log."""
+        return self._offsets(self.head.transactions, self.head.feedback)
+
+    def _offsets(self, *ends: Position) -> tuple[int, int]:
         transactions, feedback = (
             max(end.offset if end.generation == generation else start, skipped or OFFSET_BEGINNING)
             for end, generation, start, skipped in zip(ends, self.generations, self.starts, self.skipped, strict=True)

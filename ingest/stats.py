@@ -10,7 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -35,6 +35,7 @@ UNCOUNTED_MAX = 4_096
 # Looking up a label costs more than counting under it.
 _TRANSACTIONS = {name: telemetry.TRANSACTIONS.labels(name) for name in policy.DECISIONS}
 _ALERTS = {severity: telemetry.ALERTS.labels(severity) for severity in policy.SEVERITIES}
+_Columns: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.int8], NDArray[np.float64]]
 
 
 class Stats:
@@ -48,7 +49,9 @@ class Stats:
         self._written = 0.0
         self._started = time.time()
         self._latency = telemetry.LATENCY.histogram = telemetry.Histogram()
-        self._uncounted: list[tuple[list[Message], float, NDArray[np.uint8], NDArray[np.int8]]] = []
+        self._uncounted: list[
+            tuple[list[Message], float, NDArray[np.uint8], NDArray[np.int8], NDArray[np.float64]]
+        ] = []
         self._uncounted_size = 0
         self.transactions = 0
         self.feedback = 0
@@ -112,15 +115,17 @@ class Stats:
         """Count what waits together: a histogram costs as much for one append's messages as for a thousand."""
         if not self._uncounted:
             return
-        messages, times, decisions, severities = zip(*self._uncounted, strict=True)
+        messages, times, decisions, severities, probabilities = zip(*self._uncounted, strict=True)
         self._uncounted.clear()
         self._uncounted_size = 0
         self._latency.record(np.concatenate(list(map(latencies_ms, messages, times))))
-        made = np.bincount(np.concatenate(decisions), minlength=len(policy.DECISIONS))
-        for decision, count in zip(policy.DECISIONS, made.tolist(), strict=True):
+        made, said = np.concatenate(decisions), np.concatenate(probabilities)
+        for number, count in enumerate(np.bincount(made, minlength=len(policy.DECISIONS)).tolist()):
             if count:
+                decision = policy.DECISIONS[number]
                 self._decisions[decision] += count
                 _TRANSACTIONS[decision].inc(count)
+                telemetry.PROBABILITIES.add(decision, said[made == number])
         graded = np.concatenate(severities)
         raised = np.bincount(graded[graded >= 0], minlength=len(policy.SEVERITIES))
         for severity, count in zip(policy.SEVERITIES, raised.tolist(), strict=True):
@@ -169,12 +174,16 @@ class Stats:
             self._file_state = "written"
 
 
-def _columns(decided: Sequence[Decided], count: int) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-    """Decisions and severities of the batches of one append, at least one. count: of their decisions."""
+def _columns(decided: Sequence[Decided], count: int) -> _Columns:
+    """Decisions, severities and probabilities of the batches of one append, at least one. count: of their decisions."""
     rows = decided[0].rows
     if count == len(rows.decisions) and all([each.rows is rows for each in decided]):  # usually: all, decided together
-        return rows.decisions, rows.severities
-    return np.concatenate([d.decisions for d in decided]), np.concatenate([d.severities for d in decided])
+        return rows.decisions, rows.severities, rows.probabilities
+    return (
+        np.concatenate([d.decisions for d in decided]),
+        np.concatenate([d.severities for d in decided]),
+        np.concatenate([d.probabilities for d in decided]),
+    )
 
 
 def latencies_ms(messages: Sequence[Message], now_ms: float) -> NDArray[np.float64]:

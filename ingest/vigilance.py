@@ -36,6 +36,10 @@ class Vigilance:
         self._looked = self._owned_at = time.monotonic()
         self._said: dict[int | None, float] = {}
         self._moved: dict[int, tuple[Position, Position, float]] = {}
+        self.stalled: list[int] = []
+        """The stalled partitions, as of the last look."""
+        self.is_spare = False
+        """Whether it owns nothing because other workers own all, as the broker said."""
 
     def look(self, owned: Mapping[int, Owned], parked: int, partitions: int) -> None:
         """Look if it is time. parked: how many partitions are parked here; partitions: how many the log has."""
@@ -44,13 +48,13 @@ class Vigilance:
             return
         self._looked = now
         if owned or parked:
-            self._owned_at = now
+            self._owned_at, self.is_spare = now, False
         elif now - self._owned_at > OWNS_NOTHING_S and self._may_say(None, now):
             self._owns_nothing(partitions, now - self._owned_at)
-        stalled = [partition for partition, each in owned.items() if self._is_stalled(each, now)]
-        telemetry.STALLED.set(len(stalled))
+        self.stalled = [partition for partition, each in owned.items() if self._is_stalled(each, now)]
+        telemetry.STALLED.set(len(self.stalled))
         self._moved = {partition: known for partition, known in self._moved.items() if partition in owned}
-        for partition in stalled:
+        for partition in self.stalled:
             if self._may_say(partition, now):
                 intake = owned[partition].intake
                 telemetry.logger().error(
@@ -67,6 +71,7 @@ class Vigilance:
         group = group_of(self._settings)
         orphans = sorted(set(range(partitions)) - group.assigned) if group is not None else []
         is_wrong = bool(orphans) and group is not None and group.state == "stable"
+        self.is_spare = group is not None and not orphans
         telemetry.logger().warning(
             "ingest.owns_nothing",
             seconds=round(seconds),

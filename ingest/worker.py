@@ -28,7 +28,6 @@ Cost per transaction in batches of 1,000: fetch 1.5 µs, decode 2, decide 7, fin
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -47,8 +46,10 @@ from ingest.admission import admit
 from ingest.appending import Appending
 from ingest.bounds import Bounds
 from ingest.clock import Clock
+from ingest.condition import Condition
 from ingest.contexts import check_reach, decide, live_contexts
 from ingest.fetching import Fetcher
+from ingest.health import Health
 from ingest.loading import Loader
 from ingest.ownership import Ownership
 from ingest.parking import Parking
@@ -93,13 +94,14 @@ class Worker:
         drain: bool = False,
         stats: Stats | None = None,
         new_log: str = "",
+        health: Health | None = None,
     ) -> None:
-        """new_log: see `bootstrap.ensure`."""
+        """new_log: see `bootstrap.ensure`. health: is told how the worker is."""
         self._settings = settings
         self._log = log
         self._drain = drain
         self._new_log = new_log
-        self._stats = stats or Stats(None)
+        self._stats, self._health = stats or Stats(None), health or Health()
         self._clock = Clock(log)
         self._ownership = Ownership(settings, log, resolver)
         self._resolver = resolver
@@ -160,6 +162,10 @@ class Worker:
             self._settings, self._ownership.partitions, self._parking.fail
         )
         self._vigilance = Vigilance(self._settings, fetcher.rejoin)
+        self._condition = Condition(
+            self._settings, self._log, fetcher, self._ownership, self._parking, self._vigilance, lambda: self._control
+        )
+        self._condition.report(self._health)
         # Partitions that are lost have already been given away; the log itself fences an append in flight.
         fetcher.subscribe(self._on_assign, self._on_revoke, self._on_revoke)
         try:
@@ -172,7 +178,7 @@ class Worker:
             fetcher.commit()
             self._ownership.release(list(self._ownership.partitions))
             self._publisher.close()
-            self._stats.write(self._counts, force=True)
+            self._stats.write(self._condition.counts, force=True)
             if self._drain and not self._stopping:
                 self._parking.raise_first()
         finally:
@@ -186,7 +192,9 @@ class Worker:
         else:
             if not self._appending.in_flight:
                 self._read_control()
-            pendings = self._decide()
+            began = time.perf_counter()
+            if pendings := self._decide():
+                telemetry.STAGES.record("decide", time.perf_counter() - began)
             self._appending.settle()
             for partition, error in self._parking.exhausted(p.partition.partition for p in pendings):
                 self._recovery.pass_or_park(partition, error)
@@ -414,8 +422,9 @@ class Worker:
 
     def _housekeeping(self, fetcher: Fetcher) -> None:
         now = time.monotonic()
+        self._health.stepped()
         self._publisher.poll(self._log, self._ownership.partitions.values())
-        self._stats.write(self._counts)
+        self._stats.write(self._condition.counts)
         self._bounds.look(self._ownership.partitions.values(), now)
         self._preparing.work(self._control, self._clock.now_ms)
         partitions = self._control.state.generations["transactions"].partitions
@@ -438,12 +447,3 @@ class Worker:
         if self._saving.is_due:
             self._appending.settle()
             self._saving.save_one()
-
-    def _counts(self) -> dict[str, Any]:
-        owned = sorted(self._ownership.partitions.items())
-        return {
-            "partitions": [number for number, _ in owned],
-            "parked": {str(number): each.code for number, each in self._parking.parked.items()},
-            "control": self._control.position,
-            "positions": {str(number): str(each.head.transactions) for number, each in owned},
-        }

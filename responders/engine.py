@@ -92,6 +92,11 @@ class Responder:
         """The partitions that are acted on; fenced ones are not among them."""
         return set(self._parts)
 
+    @property
+    def fenced(self) -> list[int]:
+        """The partitions that are ours, but are not acted on before the log has what Kafka has."""
+        return list(self._fences.partitions)
+
     def step(self) -> int:
         """One step; returns how many items were acted on. Raises Unavailable, after which it may be called again."""
         acted, polled = self.acted, self._clock.steady()

@@ -25,6 +25,7 @@ _TRAIL: frozenset[Role] = frozenset(["auditor", "publisher", "admin"])
 _ADMINS: frozenset[Role] = frozenset(["admin"])
 
 ROUTES: dict[str, frozenset[Role]] = {
+    "GET /livez": PUBLIC,
     "GET /healthz": PUBLIC,
     "GET /readyz": PUBLIC,
     "GET /metrics": ANYBODY,

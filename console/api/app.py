@@ -15,6 +15,7 @@ from litestar.types import BeforeMessageSendHookHandler, ControllerRouterHandler
 
 from console.api import access, auth, description, masking, metrics, problems
 from console.api.desk import Desk
+from console.api.exporting import System
 from console.api.hub import Hub
 from console.api.inspecting import Inspector
 from console.api.oidc import Oidc
@@ -81,6 +82,7 @@ def build(desk: Desk, users: UserFile) -> Litestar:
     submitter = Submitter(desk, tail, counted)
     hub = Hub(desk.partitions)
     unmasking = Unmasking(desk)
+    inspector = Inspector(desk.settings, len(desk.partitions))
 
     @asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:
@@ -115,7 +117,8 @@ def build(desk: Desk, users: UserFile) -> Litestar:
                 "submitter": submitter,
                 "unmasking": unmasking,
                 "oidc": None if provider is None else Oidc(provider),
-                "inspector": Inspector(desk.settings, len(desk.partitions)),
+                "inspector": inspector,
+                "system": System(desk, inspector),
                 "idempotency": Idempotency(Kept(ANSWERED_MAX)),
             }
         ),

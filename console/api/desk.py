@@ -41,7 +41,7 @@ from core.codec import decode_alert, decode_reject, decode_score, decode_transac
 from core.context import Resolver
 from core.control import ControlState
 from core.control_stream import ControlEntry, ControlStream
-from core.errors import Conflict, Corrupt, SentinelError, Unavailable
+from core.errors import Conflict, Corrupt, Unavailable
 from core.events import AccountEvent, Position, TransactionScored
 from core.identity import required
 from core.log.base import EventLog, Stream
@@ -428,18 +428,6 @@ class Desk:
         """Answers to questions about one decision."""
         timeline = Timeline(control_stream.history(self.log), self.resolver)
         return ask(self.log, found, timeline, questions, self.views)
-
-    # --- health ---------------------------------------------------------------------------------------------------
-
-    def checks(self) -> dict[str, str]:
-        """Each part that a request needs: "ok", or what is wrong with it."""
-        try:
-            self.log.control_head()
-            log = "ok"
-        except SentinelError as error:
-            log = str(error)
-        views = self.trouble or ("ok" if self.views.is_caught_up else "still reading the log")
-        return {"log": log, "read models": views}
 
 
 def _place(name: str) -> DecisionPlace | None:

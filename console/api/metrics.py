@@ -1,4 +1,6 @@
-"""Prometheus metrics of the API: requests and their seconds by route, counted in a middleware outside all others."""
+"""Prometheus metrics of the API: requests and their seconds by route, counted in a middleware outside all others. They
+are answered at the API's own `/metrics`, and beside the system's (`console.api.exporting`) at the metrics port.
+"""
 
 from __future__ import annotations
 
@@ -17,33 +19,33 @@ class Metrics:
     """The metrics of one application, in a registry of its own."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
         by = ("method", "route")
-        self.requests = Counter("sentinel_api_requests", "Requests answered.", (*by, "status"), registry=self._registry)
+        self.requests = Counter("sentinel_api_requests", "Requests answered.", (*by, "status"), registry=self.registry)
         self.seconds = Histogram(
             "sentinel_api_request_seconds",
             "Seconds to the response's start.",
             by,
             buckets=_SECONDS,
-            registry=self._registry,
+            registry=self.registry,
         )
         self.confirmed = Histogram(
             "sentinel_api_kafka_seconds",
             "Seconds until Kafka confirmed a payment.",
             buckets=_SECONDS,
-            registry=self._registry,
+            registry=self.registry,
         )
         self.decided = Histogram(
             "sentinel_api_decision_seconds",
             "Seconds from Kafka's confirmation to the durable decision.",
             buckets=_SECONDS,
-            registry=self._registry,
+            registry=self.registry,
         )
-        self.subscribers = Gauge("sentinel_api_subscribers", "Open event streams.", registry=self._registry)
+        self.subscribers = Gauge("sentinel_api_subscribers", "Open event streams.", registry=self.registry)
 
     def text(self) -> str:
         """All metrics in Prometheus' text format."""
-        return generate_latest(self._registry).decode()
+        return generate_latest(self.registry).decode()
 
 
 def middleware(metrics: Metrics) -> Any:

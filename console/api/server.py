@@ -7,14 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
+from litestar import Litestar
 
 from console.api.app import build
 from console.api.desk import Desk
+from console.api.exporting import System
 from console.api.users import UserFile
 from console.gc_tuning import keep_what_is_held, tune_for_serving
 from console.web.serving import with_console
 from core.errors import Unavailable
 from core.settings import Settings
+from ingest.health import BOARD, Health, serve
 from ingest.telemetry import configure_logging
 
 SWITCH_S = 0.0005
@@ -39,9 +42,11 @@ def run(
     tune_for_serving()
     configure_logging(settings)
     users.load()  # a file that is not valid is reported before anything is opened
+    app = build(Desk(settings, checkpoints, on_caught_up=keep_what_is_held), users)
+    _serve_health(settings, app)
     server = Server(
         uvicorn.Config(
-            with_console(build(Desk(settings, checkpoints, on_caught_up=keep_what_is_held), users)),
+            with_console(app),
             host=host,
             port=port,
             loop="uvloop",
@@ -62,6 +67,18 @@ def run(
     server.run()
     if not server.was_started:
         raise Unavailable(f"can't listen on {host}:{port}: is another server using it? choose another --port")
+
+
+def _serve_health(settings: Settings, app: Litestar) -> None:
+    """The checks of the API's `/readyz`, its metrics and the system's, on the metrics port."""
+    system: System = app.state.system
+    health = Health()
+    health.check("log", system.log)
+    health.check("read models", system.read_models)
+    health.started()
+    BOARD.put("system", system.collect)
+    BOARD.put("api", app.state.metrics.registry.collect)
+    serve(settings, health)
 
 
 class Server(uvicorn.Server):

@@ -170,21 +170,26 @@ def _partition(
     log: EventLog, control: ControlState, partition: int, facts: Facts, names: dict[str, Member]
 ) -> PartitionRow:
     head = log.head(partition)
-    following = sources_of(control, partition).offsets(head)
-    lag: dict[str, int | None] = {}
-    for role, offset in zip(("transactions", "feedback"), following, strict=True):
-        end = facts.ends.get(role, {}).get(partition)
-        lag[role] = None if end is None else max(end - max(offset, 0), 0)
     return PartitionRow(
         partition,
         str(head.transactions),
         head.sequence,
         _sealed_at(log, partition, head.sequence),
-        lag,
+        lags(log, control, partition, facts),
         next((name for name, owner in names.items() if partition in owner.partitions), ""),
         control.parked.get(partition, ""),
         log.archive.end(partition).sequence if isinstance(log, ArchivedLog) else 0,
     )
+
+
+def lags(log: EventLog, control: ControlState, partition: int, facts: Facts) -> dict[str, int | None]:
+    """By topic (transactions, feedback), the partition's records that were not taken yet, at most; None: not known."""
+    following = sources_of(control, partition).offsets(log.head(partition))
+    lag: dict[str, int | None] = {}
+    for role, offset in zip(("transactions", "feedback"), following, strict=True):
+        end = facts.ends.get(role, {}).get(partition)
+        lag[role] = None if end is None else max(end - max(offset, 0), 0)
+    return lag
 
 
 def _sealed_at(log: EventLog, partition: int, sequence: int) -> int:

@@ -16,14 +16,19 @@ from console.anchoring import keys
 from console.anchoring.notary import Notary
 from console.anchoring.running import Anchoring, Round
 from console.anchoring.settings import AnchorSettings, anchor_settings, destinations
+from console.exporting import followed
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.control_stream import identity_of
 from core.errors import BadInput, Unavailable
 from core.log import checkpoints, notes
 from core.log.base import EventLog
 from core.times import utc
+from ingest.families import ANCHORS_FAILING
+from ingest.health import BOARD, Health
 
 EXIT_FAILED = 1
+ROUND_S = 600.0
+"""How long a round may take."""
 
 
 def anchor(
@@ -62,10 +67,14 @@ def anchor(
             name = checkpoints.origin_of(identity_of(log).log_id)
             print(notes.public_key(name, keys.create(new_key)).text)
             return
-        _run(log, given, key, every or given.every_s, follow, as_json)
+        every_s = every or given.every_s
+        _run(log, given, key, every_s, followed(s, log, ROUND_S) if follow else None, as_json)
 
 
-def _run(log: EventLog, given: AnchorSettings, key: Path | None, every_s: float, follow: bool, as_json: bool) -> None:
+def _run(
+    log: EventLog, given: AnchorSettings, key: Path | None, every_s: float, health: Health | None, as_json: bool
+) -> None:
+    """health: with --follow."""
     if key is None and not given.key_file:
         raise BadInput(
             "missing key: give --key, or set key_file in [anchors]; `sentinel anchor --new-key FILE` makes one"
@@ -74,20 +83,25 @@ def _run(log: EventLog, given: AnchorSettings, key: Path | None, every_s: float,
     with closing(Notary(log, Path(given.state), keys.load(key or Path(given.key_file)))) as notary:
         anchoring = Anchoring(notary, directories, others)
         anchoring.adopt(_tell)
+        failing = 0
+        BOARD.put("anchors", lambda: [ANCHORS_FAILING.is_(failing)])
         while True:
             started = time.monotonic()
             try:
                 found = anchoring.round(int(time.time() * 1000))
             except Unavailable as error:
-                if not follow:
+                if health is None:
                     raise
-                _tell(str(error))
+                trouble = str(error)
+                _tell(trouble)
             else:
-                _report(found, as_json, quiet=follow)
-                if not follow:
+                _report(found, as_json, quiet=health is not None)
+                failing, trouble = len(found.failed), "; ".join(": ".join(each) for each in found.failed.items())
+                if health is None:
                     if found.failed:
                         raise typer.Exit(EXIT_FAILED)
                     return
+            health.stepped(every_s, trouble)
             time.sleep(max(every_s - (time.monotonic() - started), 0.0))
 
 

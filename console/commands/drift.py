@@ -12,6 +12,7 @@ import msgspec
 import typer
 
 from console import wiring
+from console.exporting import followed
 from console.following import run_steps
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.errors import BadInput
@@ -28,6 +29,8 @@ from projections.engine.as_of import parse_time
 from projections.labelling.reader import LabelReader
 
 WINDOW_DAYS = (1, 3, 7)
+LOOK_S = 3600.0
+"""How long a look may take."""
 
 
 def drift(
@@ -110,7 +113,8 @@ def drift(
                     if plots is not None:
                         _plot(found[0], monitor, plots)
 
-        run_steps(next_look, follow=follow, interval_s=interval_s)
+        health = followed(s, log, LOOK_S) if follow else None
+        run_steps(next_look, follow=follow, interval_s=interval_s, health=health)
 
 
 def one_look(

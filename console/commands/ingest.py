@@ -19,6 +19,7 @@ from console.server_findings import log_server_findings
 from core.errors import Unavailable
 from core.settings import Settings
 from ingest import kafka_client, telemetry
+from ingest.health import Health, serve
 from ingest.stats import Stats
 from ingest.worker import Worker
 
@@ -81,9 +82,10 @@ def ingest(
         kafka_client.create_topics(s, [name for name in wanted if name])
     log = profiles.open_log(s)
     _warn_of_server(s)
-    telemetry.serve_metrics(s)
+    health = Health()
+    serve(s, health)
     stats = Stats(stats_file)
-    worker = Worker(s, log, wiring.open_resolver(log), drain=drain, stats=stats, new_log=new_log)
+    worker = Worker(s, log, wiring.open_resolver(log), drain=drain, stats=stats, new_log=new_log, health=health)
     _run(worker)
     log.close()
     _report(stats, as_json)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 import typer
 
 from console import profiles, wiring
+from console.exporting import followed
 from console.following import run_steps
 from console.gc_tuning import tune_for_reading
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
@@ -32,13 +33,17 @@ from core.events import (
 from core.log.base import EventLog
 from core.log.readonly import ReadOnlyLog
 from core.partitions import partitions_of
+from ingest.families import PHASE
+from ingest.health import BOARD
 from learners.loop.orchestrator import Orchestrator, Tools
 from learners.loop.policy import Evidence, Step
 from learners.loop.settings import learn_settings
-from learners.loop.state import LoopState
+from learners.loop.state import LoopState, Phase
 from projections.engine.feed import seal_at
 
 STEPS_AT_ONCE_MAX = 20
+TRAINING_S = 6 * 3600.0
+"""How long a step may take: one trains and judges all candidates."""
 METRICS_SHOWN = (
     "rows",
     "frauds",
@@ -83,13 +88,15 @@ def learn(
         tools = Tools(wiring.load_scorer, seconds_of)
         loop = Orchestrator(ReadOnlyLog(log) if dry_run else log, partitions, settings, tools)
 
+        health = followed(s, log, TRAINING_S) if follow else None
+
         def next_steps() -> None:
             if dry_run:
                 _show(*loop.look(now()), as_json)
             else:
                 _steps(loop, now, as_json, quiet=follow)
 
-        run_steps(next_steps, follow=follow, interval_s=interval_s)
+        run_steps(next_steps, follow=follow, interval_s=interval_s, health=health)
 
 
 def _steps(loop: Orchestrator, now: Callable[[], int], as_json: bool, *, quiet: bool) -> None:
@@ -97,6 +104,8 @@ def _steps(loop: Orchestrator, now: Callable[[], int], as_json: bool, *, quiet: 
     for _ in range(STEPS_AT_ONCE_MAX):
         moment = now()
         step, events = loop.step(moment)
+        phases = {(phase,): phase == step.phase for phase in get_args(Phase)}
+        BOARD.put("loop", lambda phases=phases: [PHASE.of(phases)])  # type: ignore[misc]
         if events or not quiet:
             _print_step(step, events, moment, as_json)
         if not events:

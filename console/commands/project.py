@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from console import profiles, wiring
+from console.exporting import followed, read_models, trouble
 from console.following import run_steps
 from console.gc_tuning import tune_for_reading
 from console.log_options import DIRECTORY, Checkpoints
@@ -17,6 +18,7 @@ from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.errors import BadInput
 from core.log.base import EventLog
 from core.partitions import partitions_of
+from ingest.health import BOARD
 from projections.catalogue import ALL
 from projections.engine.base import source_name
 from projections.engine.checkpoints import CheckpointStore, current, successor
@@ -73,6 +75,11 @@ def project(
             return
         runner = Runner(log, partitions_of(log), ALL, store, rebuild=rebuild or [])
         found: list[Status] = []
+        health = None
+        if follow:
+            health = followed(s, log)
+            health.check("read models", lambda: trouble(found, s.ready_lag_max))
+            BOARD.put("read models", lambda: read_models(found))
 
         def catch_up() -> None:
             nonlocal found
@@ -82,13 +89,16 @@ def project(
                 news = True
                 if time.monotonic() - saved > checkpoint_s:
                     runner.checkpoint()
+                    found = runner.status(int(time.time() * 1000))
                     saved = time.monotonic()
-            if news or not found:
+                if health is not None:
+                    health.stepped()
+            if news or not found or any(each.lag_events for each in found):
                 runner.checkpoint()
                 found = runner.status(int(time.time() * 1000))
                 _show(found, as_json)
 
-        run_steps(catch_up, follow=follow, interval_s=interval_s)
+        run_steps(catch_up, follow=follow, interval_s=interval_s, health=health)
     if any(status.condition == "faulted" for status in found):
         raise typer.Exit(1)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from console import profiles, wiring
+from console.exporting import followed
 from console.following import run_steps
 from console.options import Config, LogPrefix, RedisHost, RedisPort
 from console.tables import time_text
@@ -14,6 +15,9 @@ from core.events import SourceQuarantined
 from core.partitions import partitions_of
 from ingest import telemetry
 from projections.reference.publisher import ReferencePublisher
+
+HOUR_S = 3600.0
+"""How long a step may take: the first folds the whole log."""
 
 
 def reference(
@@ -34,7 +38,8 @@ def reference(
     telemetry.configure_logging(s)
     log = profiles.open_log(s)
     publisher = ReferencePublisher(log, partitions_of(log), every_hours)
-    run_steps(lambda: _publish(publisher), follow=follow, interval_s=interval_s)
+    health = followed(s, log, HOUR_S) if follow else None
+    run_steps(lambda: _publish(publisher), follow=follow, interval_s=interval_s, health=health)
 
 
 def _publish(publisher: ReferencePublisher) -> None:

@@ -21,6 +21,7 @@ import typer
 
 from console import profiles, wiring
 from console.acts import Actor, Reason, act_of, teller
+from console.exporting import followed
 from console.log_options import DIRECTORY, Checkpoints
 from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
 from console.tables import print_fields, print_json, print_table, span_text, time_text
@@ -35,6 +36,7 @@ from core.responses import Switch
 from core.settings import Settings
 from ingest import telemetry
 from ingest.attesting import attestor
+from ingest.health import BOARD, Health
 from ingest.outlet import KafkaOutlet
 from ingest.responding import GroupOwner, WholeLog
 from projections.catalogue import ALL
@@ -43,6 +45,7 @@ from projections.engine.states import open_states
 from projections.views.responses import ResponseRow, responses_answer
 from responders.engine import Responder
 from responders.following import Follower
+from responders.metrics import RESPONDER
 from responders.outbox import Item, Parked
 from responders.rehearsal import Rehearsal, rehearsed
 from responders.secrets import open_channels
@@ -277,15 +280,17 @@ def _run(s: Settings, *, dry_run: bool, standby: bool) -> None:
         if not switches and not standby:
             raise BadInput(f'no action is switched on: sentinel respond on ACTION… --reason "…" ({", ".join(ACTIONS)})')
         channels = open_channels(settings, os.environ)
-        telemetry.serve_metrics(s)
+        health = followed(s, log)
         owner = GroupOwner(s, log)
         responder: Responder
         attest = attestor(s, log, checks=False) if log.signer is not None else None
         outlet = KafkaOutlet(s, lambda: responder.follower.control.state.generations["feedback"].number, attest)
         responder = Responder(log, partitions, settings, channels, outlet, owner)
+        health.check("partitions", lambda: _fenced(responder))
+        BOARD.put("responder", RESPONDER.collect)
         owner.join(responder.released, responder.lost)
         try:
-            _loop(responder, settings.poll_ms / 1000)
+            _loop(responder, settings.poll_ms / 1000, health)
         finally:
             owner.close()
             responder.close()
@@ -301,10 +306,15 @@ def _rehearse(log: EventLog, partitions: Sequence[int], settings: RespondSetting
     responder = Responder(log, partitions, settings, channels, rehearsal, WholeLog(partitions))
     responder.follower.assumed = assumed
     print(f"dry run: {', '.join(assumed)}; nothing is done (Ctrl-C ends it)", file=sys.stderr)
-    _loop(responder, settings.poll_ms / 1000)
+    _loop(responder, settings.poll_ms / 1000, Health())
 
 
-def _loop(responder: Responder, poll_s: float) -> None:
+def _fenced(responder: Responder) -> str:
+    count = len(responder.fenced)
+    return f"{count} partitions wait until the log has what Kafka has: is a worker running?" if count else ""
+
+
+def _loop(responder: Responder, poll_s: float, health: Health) -> None:
     stopping = False
 
     def stop(signum: int, frame: FrameType | None) -> None:
@@ -322,9 +332,11 @@ def _loop(responder: Responder, poll_s: float) -> None:
             if not waiting:
                 telemetry.logger().warning("respond.unavailable", error=str(error))
             waiting = str(error)
+            health.stepped(1.0, waiting)
             responder.wait(1.0)
             continue
         if waiting:
             telemetry.logger().info("respond.continues")
             waiting = ""
+        health.stepped(poll_s)
         responder.wait(poll_s)

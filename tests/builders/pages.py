@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from console import least_rights
+from console import least_rights, metrics_page
 from console.api import access
 from core import authority, feedback_sources
 from core.events import page as events
@@ -106,6 +106,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "drift.md": drift.markdown,
     "identity.md": authority.matrix,
     "feedback.md": feedback_sources.markdown,
+    "metrics.md": metrics_page.markdown,
     "queries.md": catalogue.markdown,
     "reliability.md": report.markdown,
     "security.md": least_rights.markdown,

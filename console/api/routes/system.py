@@ -71,18 +71,20 @@ class ControlPage(msgspec.Struct, frozen=True):
     next: str
 
 
-@get("/healthz", tags=["system"], summary="Whether this process answers")
-async def healthz() -> dict[str, str]:
-    """Says nothing about the servers behind it; see /readyz."""
+@get(["/livez", "/healthz"], tags=["system"], summary="Whether this process answers")
+async def livez() -> dict[str, str]:
+    """Says nothing about the servers behind it; see /readyz. /healthz is its former name."""
     return {"status": "ok"}
 
 
 @get("/readyz", tags=["system"], summary="Whether requests can be answered")
 async def readyz(request: Asked) -> Response[Readiness]:
-    """503 with what is missing, until the log answers and the read models have caught up."""
-    found = await desk(request).run(desk(request).checks)
-    is_ready = all(each == "ok" for each in found.values())
-    return json(Readiness(is_ready, found), 200 if is_ready else 503)
+    """503 with what is wrong, until the log answers and the read models have caught up; also if one of them stands
+    still.
+    """
+    found = await desk(request).run(request.app.state.system.checks)
+    is_ready = not any(found.values())
+    return json(Readiness(is_ready, {name: said or "ok" for name, said in found.items()}), 200 if is_ready else 503)
 
 
 @get("/metrics", tags=["system"], summary="Prometheus metrics", media_type="text/plain")
@@ -171,4 +173,4 @@ def _control_page(entries: Sequence[ControlEntry], limit: int, until: int) -> Co
     return ControlPage(until, rows, more)
 
 
-HANDLERS = [healthz, readyz, metrics, login, login_link, logout, me, password, everything, control]
+HANDLERS = [livez, readyz, metrics, login, login_link, logout, me, password, everything, control]

@@ -10,6 +10,7 @@ import pytest
 
 from console import following
 from core.errors import Conflict, Unavailable
+from ingest.health import Health
 
 
 class Ended(BaseException):
@@ -76,3 +77,28 @@ def test_without_follow_one_step_is_all(naps: list[float]) -> None:
     with pytest.raises(Unavailable, match=r"^down$"):
         following.run_steps(step, follow=False, interval_s=1.0)
     assert naps == []
+
+
+def test_whoever_asks_is_told_of_each_step() -> None:
+    """A step that failed makes the process not ready, with its reason, until one succeeds; so does one that lasts."""
+    now = [0.0]
+    health = Health(lambda: now[0])
+    health.follow_steps(60.0)
+    told: list[str] = []
+
+    def tell() -> None:
+        now[0] += 2.0  # results are kept for a second
+        told.append(health.results()["progress"])
+
+    step, _ = steps(None, Unavailable("the log server does not answer"), None)
+
+    def asked() -> None:
+        tell()
+        step()
+
+    with pytest.raises(Ended):
+        following.run_steps(asked, follow=True, interval_s=10.0, health=health)
+    assert told == ["", "", "the log server does not answer", ""]
+    now[0] += 71.0
+    tell()
+    assert told[-1] == "no step has ended for 75 s"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from prometheus_client import REGISTRY
 
 from core import pipeline, policy
 from core.context import Context
@@ -14,7 +13,7 @@ from core.features.state import AccountState
 from core.identity import FIXED
 from core.log.base import Head
 from core.work import Work
-from ingest import stats
+from ingest import stats, telemetry
 from ingest.intake import Message
 from ingest.partition import Owned, Pending
 from ingest.stats import Stats
@@ -53,8 +52,8 @@ def exported() -> dict[str, float]:
         *(("sentinel_transactions_total", "decision", each) for each in policy.DECISIONS),
         *(("sentinel_alerts_total", "severity", each) for each in policy.SEVERITIES),
     ]
-    found = {value: REGISTRY.get_sample_value(name, {label: value}) or 0.0 for name, label, value in counters}
-    return {**found, "degraded": REGISTRY.get_sample_value("sentinel_degraded_total") or 0.0}
+    found = {value: telemetry.WORKER.get_sample_value(name, {label: value}) or 0.0 for name, label, value in counters}
+    return {**found, "degraded": telemetry.WORKER.get_sample_value("sentinel_degraded_total") or 0.0}
 
 
 @pytest.mark.parametrize("first", [[200, 300], [500]])

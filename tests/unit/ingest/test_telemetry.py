@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import structlog
-from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from core.errors import Unavailable
 from core.settings import Settings
 from ingest import stats, telemetry
 from ingest.stats import Stats
-from ingest.telemetry import BOUNDS_MS, Histogram, LatencyCollector
+from ingest.telemetry import BOUNDS_MS, Histogram, LabelledHistogram, LatencyCollector
 
 DASHBOARDS = Path(__file__).parents[3] / "docker" / "grafana" / "dashboards"
 
@@ -67,14 +67,34 @@ def test_the_worker_shows_its_latencies() -> None:
     """The process's registry holds the histogram of its statistics, as it is when it is scraped."""
     ours = stats.Stats(None)
     ours.latency.record(np.array([4.0, 40.0]))
-    assert REGISTRY.get_sample_value("sentinel_latency_seconds_bucket", {"le": "0.005"}) == 1
-    assert REGISTRY.get_sample_value("sentinel_latency_seconds_count") == 2
+    assert telemetry.WORKER.get_sample_value("sentinel_latency_seconds_bucket", {"le": "0.005"}) == 1
+    assert telemetry.WORKER.get_sample_value("sentinel_latency_seconds_count") == 2
+
+
+def test_a_labelled_histogram_counts_as_prometheus_does() -> None:
+    """Single values and arrays give the same: cumulative counts, those on a bound included, and the sum."""
+    values = np.array([0.05, 0.1, 0.1, 0.3, 7.0])
+    single, many = (LabelledHistogram("x_seconds", "a test", "stage", ("a", "b"), (0.1, 1)) for _ in range(2))
+    for value in values.tolist():
+        single.record("a", value)
+    many.add("a", values[:2])
+    many.add("a", values[2:])
+    found = []
+    for each in (single, many):
+        (family,) = each.collect()
+        found.append({(s.name, *s.labels.values()): s.value for s in family.samples})
+    assert found[0] == pytest.approx(found[1])
+    assert found[0]["x_seconds_bucket", "a", "0.1"] == 3
+    assert found[0]["x_seconds_bucket", "a", "1"] == 4
+    assert found[0]["x_seconds_bucket", "a", "+Inf"] == found[0]["x_seconds_count", "a"] == 5
+    assert found[0]["x_seconds_sum", "a"] == pytest.approx(7.55)
+    assert found[0]["x_seconds_count", "b"] == 0
 
 
 def test_dashboards_show_metrics_that_exist() -> None:
     """Every metric that a dashboard asks for is exported under that name."""
     endings = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_count", "_sum"], "info": ["_info"]}
-    exported = {family.name + ending for family in REGISTRY.collect() for ending in endings[family.type]}
+    exported = {family.name + ending for family in telemetry.WORKER.collect() for ending in endings[family.type]}
     for path in DASHBOARDS.glob("*.json"):
         asked = {
             name
