@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from core.policy import SEVERITIES
 
 _BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3_600, 21_600, 86_400)
 _REACTION = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1)
@@ -35,3 +39,14 @@ REPEATED = Gauge(
     "sentinel_responder_repeated", "Outcomes in the log of items that were settled before", registry=RESPONDER
 )
 OWNED = Gauge("sentinel_responder_partitions_owned", "Partitions that this responder acts on", registry=RESPONDER)
+
+
+def begin(actions: Iterable[str], channels: Iterable[str]) -> None:
+    """Export zeros from the beginning, so that the first of each is an increase."""
+    for action in actions:
+        ACTIONS.labels(action, "succeeded")
+    for channel in channels:
+        FAILING.labels(channel)
+    for severity in SEVERITIES:
+        LATE.labels(severity)
+        RESPONSE.labels(severity)

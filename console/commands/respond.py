@@ -45,7 +45,7 @@ from projections.engine.states import open_states
 from projections.views.responses import ResponseRow, responses_answer
 from responders.engine import Responder
 from responders.following import Follower
-from responders.metrics import RESPONDER
+from responders.metrics import RESPONDER, begin
 from responders.outbox import Item, Parked
 from responders.rehearsal import Rehearsal, rehearsed
 from responders.secrets import open_channels
@@ -287,6 +287,7 @@ def _run(s: Settings, *, dry_run: bool, standby: bool) -> None:
         outlet = KafkaOutlet(s, lambda: responder.follower.control.state.generations["feedback"].number, attest)
         responder = Responder(log, partitions, settings, channels, outlet, owner)
         health.check("partitions", lambda: _fenced(responder))
+        begin(ACTIONS, channels)
         BOARD.put("responder", RESPONDER.collect)
         owner.join(responder.released, responder.lost)
         try:

@@ -22,7 +22,7 @@ from core.program.shipped import LIBRARIES
 from learners.drift import policy as drift
 from models import artifacts
 from projections import catalogue
-from tests.builders import real_faults
+from tests.builders import dashboards, panels, real_faults
 from tests.simulation import report
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -141,3 +141,5 @@ def _with_table(name: str, page: str, table: str) -> str:
 if __name__ == "__main__":
     for name in (*WHOLE, *TABLES):
         (DOCS / name).write_text(wanted(name), encoding="utf-8")
+    for dashboard in panels.DASHBOARDS:
+        (dashboards.FOLDER / f"{dashboard.name}.json").write_text(dashboards.text(dashboard), encoding="utf-8")
