@@ -35,7 +35,7 @@ def project(
         bool, typer.Option("--follow", help="Keep running; print one line per source after each change.")
     ] = False,
     interval_s: Annotated[float, typer.Option(help="With --follow: polling interval in seconds.", min=0.1)] = 1.0,
-    checkpoint_s: Annotated[float, typer.Option(help="Seconds between checkpoints.", min=1.0)] = 30.0,
+    checkpoint_s: Annotated[float, typer.Option(help="Seconds between checkpoints, at least.", min=1.0)] = 30.0,
     rebuild: Annotated[
         list[str] | None, typer.Option(help="Rebuild this projection from the start of the log; may be repeated.")
     ] = None,
@@ -80,27 +80,47 @@ def project(
             health = followed(s, log)
             health.check("read models", lambda: trouble(found, s.ready_lag_max))
             BOARD.put("read models", lambda: read_models(found))
+        saving = Saving(runner, checkpoint_s)
 
         def catch_up() -> None:
             nonlocal found
-            saved = time.monotonic()
             news = False
             while runner.step():
-                news = True
-                if time.monotonic() - saved > checkpoint_s:
-                    runner.checkpoint()
+                news = saving.is_due = True
+                if saving.save():
                     found = runner.status(int(time.time() * 1000))
-                    saved = time.monotonic()
                 if health is not None:
                     health.stepped()
+            saving.save(at_once=not follow or not found)
             if news or not found or any(each.lag_events for each in found):
-                runner.checkpoint()
                 found = runner.status(int(time.time() * 1000))
                 _show(found, as_json)
 
         run_steps(catch_up, follow=follow, interval_s=interval_s, health=health)
     if any(status.condition == "faulted" for status in found):
         raise typer.Exit(1)
+
+
+class Saving:
+    """When to checkpoint: after `every_s`, but for at most a tenth of the time, since states may be hundreds of
+    megabytes. is_due: something has been folded since the last one.
+    """
+
+    def __init__(self, runner: Runner, every_s: float) -> None:
+        self._runner, self._every_s = runner, every_s
+        self._next = time.monotonic() + every_s
+        self.is_due = True
+
+    def save(self, *, at_once: bool = False) -> bool:
+        """Checkpoint if it is time; whether it was."""
+        began = time.monotonic()
+        if not self.is_due or (began < self._next and not at_once):
+            return False
+        self._runner.checkpoint()
+        ended = time.monotonic()
+        self._next = ended + max(self._every_s, 9 * (ended - began))
+        self.is_due = False
+        return True
 
 
 def _swap(log: EventLog, store: CheckpointStore, name: str, accept_difference: bool, as_json: bool) -> None:

@@ -49,10 +49,11 @@ class _Header(msgspec.Struct, frozen=True):
 
 
 class Checkpoint(NamedTuple):
-    """A source's state at a place, which is always the end of a batch."""
+    """A source's state at a place, which is always the end of a batch. mark: the log's there; "" to look it up."""
 
     place: Place
     state: Any
+    mark: str = ""
 
 
 class CheckpointStore:
@@ -77,13 +78,14 @@ class CheckpointStore:
         sections: dict[int, _Section] = {}
         parts: list[bytes] = []
         offset = 0
-        for source, (place, state) in sorted(views.items()):
+        for source, (place, state, known) in sorted(views.items()):
             if place.inside:
                 raise BadInput(f"{projection.label}: a checkpoint must be at the end of a batch, not inside one")
             if place == NOWHERE:
                 continue
             content = projection.encode(state)
-            section = _Section(place.sequence, mark_at(log, source, place.sequence), offset, len(content))
+            mark = known or mark_at(log, source, place.sequence)
+            section = _Section(place.sequence, mark, offset, len(content))
             sections[source] = msgspec.structs.replace(section, mac=_mac(key, projection, source, section, content))
             parts.append(content)
             offset += len(content)
@@ -112,7 +114,7 @@ class CheckpointStore:
                 return None
             if mark_at(log, source, section.sequence) != section.mark:
                 return None
-            return Checkpoint(Place(section.sequence), projection.decode(content))
+            return Checkpoint(Place(section.sequence), projection.decode(content), section.mark)
         except (OSError, ValueError, *UNDECODABLE, Corrupt):
             return None
 

@@ -31,8 +31,8 @@ from core.log.paging import PAGE, entries, pages, read
 from core.log.seals import ID_PART_MAX
 from projections.engine.base import CONTROL, NOWHERE, DecidedTransaction, Fact, Place, control_fact
 
-EVENTS_PER_READ = 4000
-"""Seals are read together until they cover this many entries, which bounds the memory of a read."""
+EVENTS_PER_READ = 20_000
+"""Seals are read together until they cover this many entries: about 10 MB, and few waits for the log server."""
 FETCHED_AT_ONCE = 256
 
 
@@ -222,15 +222,16 @@ def _read(
 ) -> Iterator[SealedBatch]:
     """Read the entries that consecutive seals cover in one pass over each stream, and split them at the seals."""
 
-    def all_of(stream: Stream, begin: Position, end: Position) -> list[Entry]:
-        return [*chain.from_iterable(pages(log, partition, stream, begin, end))]
+    def all_of(stream: Stream, begin: Position, end: Position, count: int) -> list[Entry]:
+        return [*chain.from_iterable(pages(log, partition, stream, begin, end))] if count else []
 
+    n_decided, n_alerts, n_verdicts, n_rejects = map(sum, zip(*(seal.counts for seal in seals), strict=True))
     last_transaction, last_feedback = Position.parse(seals[-1].transactions), Position.parse(seals[-1].feedback)
-    decided = all_of("transactions", transactions, last_transaction)
-    scores = all_of("scores", transactions, last_transaction)
-    alerts = {e.id: e.payload for e in all_of("alerts", transactions, last_transaction)}
-    verdicts = all_of("feedback", feedback, last_feedback)
-    rejects = all_of("rejects", Position(after, ID_PART_MAX), Position(after + len(seals), ID_PART_MAX))
+    decided = all_of("transactions", transactions, last_transaction, n_decided)
+    scores = all_of("scores", transactions, last_transaction, n_decided)
+    alerts = {e.id: e.payload for e in all_of("alerts", transactions, last_transaction, n_alerts)}
+    verdicts = all_of("feedback", feedback, last_feedback, n_verdicts)
+    rejects = all_of("rejects", Position(after, ID_PART_MAX), Position(after + len(seals), ID_PART_MAX), n_rejects)
     if [e.id for e in decided] != [s.id for s in scores]:
         raise Corrupt(f"partition {partition}: transactions and scores after {transactions} do not match")
     t = v = r = 0

@@ -133,7 +133,8 @@ class Runner:
         done = 0
         for source in [*self._partitions, CONTROL]:
             views = [v for v in self._views.values() if v.source == source and v.condition != "faulted"]
-            self._check_marks(source, views)
+            end = self._end(source)
+            self._check_marks(source, views, end)
             for view in views:
                 if view.condition == "retrying":
                     done += 1
@@ -141,11 +142,11 @@ class Runner:
             for view in views:
                 if view.condition == "following":
                     place = view.place
-                    self._attempt(view, self._follow_columns)
+                    self._attempt(view, partial(self._follow_columns, end=end))
                     done += view.place != place or view.condition != "following"
             following = [v for v in views if v.condition == "following"]
             try:
-                done += self._follow(source, following, batches_max)
+                done += self._follow(source, following, end, batches_max)
             except Corrupt as error:
                 done += 1
                 for view in following:
@@ -168,7 +169,7 @@ class Runner:
             held: dict[int, Checkpoint] = {}
             for view in (v for (name, _), v in self._views.items() if name == label):
                 if view.condition == "following" and not view.place.inside:
-                    held[view.source] = Checkpoint(view.place, view.state)
+                    held[view.source] = Checkpoint(view.place, view.state, view.mark)
                     continue
                 known = self._store.load(projection, self._log, view.source, view.place)
                 if known is not None:
@@ -224,13 +225,12 @@ class Runner:
             )
         return found
 
-    def _follow(self, source: int, views: list[View], batches_max: int) -> int:
+    def _follow(self, source: int, views: list[View], end: Place, batches_max: int) -> int:
         if not views:
             return 0
         start = min(view.place for view in views).sequence
         done = facts = 0
-        end = min(self._end(source).sequence, start + batches_max)
-        for batch in batches(self._log, source, start, end):
+        for batch in batches(self._log, source, start, min(end.sequence, start + batches_max)):
             for view in views:
                 if view.condition == "following" and view.place.sequence + 1 == batch.sequence:
                     self._attempt(view, partial(View.advance, batch=batch))
@@ -240,9 +240,8 @@ class Runner:
                 break
         return done
 
-    def _follow_columns(self, view: View) -> None:
+    def _follow_columns(self, view: View, end: Place) -> None:
         """Fold archived batches after the view's place by columns, if there are any and the projection can."""
-        end = self._end(view.source)
         place, mark = fold_archived(
             view.projection, self._log, view.source, view.place, end, view.state, SEGMENTS_PER_STEP
         )
@@ -269,9 +268,8 @@ class Runner:
         for following in batches(self._log, view.source, view.place.sequence, view.place.sequence + 1):
             view.advance(following)
 
-    def _check_marks(self, source: int, views: list[View]) -> None:
+    def _check_marks(self, source: int, views: list[View], end: Place) -> None:
         """Restart views whose last folded batch is no longer in the log."""
-        end = self._end(source)
         marks: dict[int, str] = {}
         for view in views:
             sequence = view.place.sequence
