@@ -58,6 +58,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "unblock": "block.unblock",
         "list": "lists.app",
         "query": "query.app",
+        "sql": "sql.sql",
+        "export": "export.export",
     },
     "Set what decides": {
         "program": "program.app",

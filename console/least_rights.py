@@ -91,7 +91,8 @@ _OF: dict[Needs, tuple[str, ...]] = {
         *("demo", "run", "up", "down", "status", "logs"),
     ),
     _READ: (
-        *("alerts", "decisions", "replay", "audit", "whatif", "train", "verify", "prove", "project", "partition show"),
+        *("replay", "audit", "whatif", "train", "verify", "prove", "project", "partition show"),
+        *("alerts", "decisions", "sql", "export"),
         *("query profile", "query cases", "query case", "query labels", "query sources", "query lists"),
         *("query experiment", "query shadow", "query reference", "query registry", "query drift", "query stats"),
         *("query responses", "proposal list", "proposal show", "identity list"),

@@ -12,9 +12,10 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from core.text import visible
 
@@ -37,11 +38,20 @@ def write_atomic(path: Path, *parts: bytes, durable: bool = True, mode: int = PR
     durable: False skips the fsyncs, for files that are worthless after a machine crash. mode: the file's permissions,
     less the umask; it never has more, not even for a moment. Folders that are made have PRIVATE_FOLDER.
     """
+    with open_atomic(path, durable=durable, mode=mode) as file:
+        file.writelines(parts)
+
+
+@contextmanager
+def open_atomic(path: Path, *, durable: bool = True, mode: int = PRIVATE) -> Iterator[BinaryIO]:
+    """A binary file to write, which becomes `path` when the block ends without an error; else nothing is left of it.
+    Otherwise as `write_atomic`.
+    """
     made = _make_folders(path.parent)
     temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
     try:
         with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-            file.writelines(parts)
+            yield file
             file.flush()
             if durable:
                 os.fsync(file.fileno())

@@ -33,7 +33,8 @@ from core.log.base import EventLog
 from projections.tables.query import IDENTIFIERS, Query
 
 LIMIT_MAX = 100_000
-_COLUMNS = DecisionRow.__struct_fields__
+_COLUMNS = {name: "received_at" if name == "at" else name for name in DecisionRow.__struct_fields__}
+"""The columns of the API's rows, and what the log's table calls them."""
 _SHOWN = ("at", "account_id", "merchant_id", "amount", "currency", "decision", "probability", "rules", "place")
 
 
@@ -85,7 +86,7 @@ def decisions(
         )
         found = _search(log, query, limit, as_of)
     if as_csv:
-        print_csv(_COLUMNS, found.decisions)
+        print_csv([*_COLUMNS], found.decisions)
     elif as_json:
         print_json(found)
     else:
@@ -105,5 +106,6 @@ class _Answer(msgspec.Struct, frozen=True):
 def _search(log: EventLog, query: Query, limit: int, as_of: str | None) -> _Answer:
     from projections.tables.searching import search  # loads Polars
 
-    found = search(log, query, limit, _COLUMNS, as_of)
-    return _Answer(found.as_of, plain_rows(found.rows))
+    found = search(log, query, limit, [*_COLUMNS.values()], as_of)
+    rows = found.rows.rename({column: name for name, column in _COLUMNS.items()})
+    return _Answer(found.as_of, plain_rows(rows))

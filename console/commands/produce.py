@@ -25,6 +25,8 @@ from sources.record import Record
 from sources.rehearsal import accepted, rehearse
 from sources.synthetic import START_MS, Drift, SyntheticConfig
 
+COUNT_MAX = 10**10
+"""Transactions of one run."""
 LabelsOption = Annotated[str, typer.Option(help="Which transactions get a verdict: fraud or all.")]
 DelayDays = Annotated[float, typer.Option(help="Days of event time from a transaction to its verdict.", min=0.0)]
 Flush = Annotated[bool, typer.Option(help="At the end of the stream, also send verdicts that are not yet due.")]
@@ -43,7 +45,13 @@ Scenario = Annotated[
 DriftAt = Annotated[float | None, typer.Option(help="Synthetic: share of the time after which drift sets in.")]
 DriftOption = Annotated[str, typer.Option(help="Synthetic: what drifts: amount, hours, mix, behaviour or all.")]
 Seed = Annotated[int, typer.Option(help="Synthetic: random seed; the same seed gives the same bytes.")]
-Rate = Annotated[float | None, typer.Option(help="Transactions per second of wall time. Default: as fast as possible.")]
+Rate = Annotated[
+    float | None,
+    typer.Option("--rate", "--tps", help="Transactions per second of wall time. Default: as fast as possible."),
+]
+Duration = Annotated[
+    float | None, typer.Option(help="With --tps: send for so many seconds of wall time, that is tps × seconds.")
+]
 Now = Annotated[bool, typer.Option("--now", help="Stamp messages with the time they are sent, not event time.")]
 Preload = Annotated[
     bool, typer.Option("--preload", help="Generate all messages before sending the first one, for even pacing.")
@@ -88,6 +96,7 @@ def produce(
     drift: DriftOption = "all",
     seed: Seed = 7,
     rate: Rate = None,
+    duration: Duration = None,
     now: Now = False,
     preload: Preload = False,
     linger_ms: LingerMs = LINGER_MS,
@@ -104,6 +113,11 @@ def produce(
     was dated.
     """
     s = wiring.settings(config, kafka_servers=kafka_servers)
+    if duration is not None:
+        if (transactions, days, limit) != (None, None, None):
+            raise BadInput("--duration can't be combined with --transactions, --days or --limit")
+        count = _count(rate, duration)
+        transactions, limit = (None, count) if dataset else (count, None)
     source = choose(
         dataset,
         mapping=mapping,
@@ -191,6 +205,15 @@ def _report(report: PublishReport, as_json: bool) -> None:
             f"{report.sent['transactions']:,} transactions and {report.sent['feedback']:,} verdicts delivered"
             f" ({report.seconds:.1f} s, {report.transactions_per_s:,.0f} transactions/s)"
         )
+
+
+def _count(rate: float | None, duration_s: float) -> int:
+    """How many transactions a rate and a duration are. Raises BadInput."""
+    if rate is None:
+        raise BadInput("--duration needs --tps: without a rate, nothing says how much is sent in a second")
+    if not (rate > 0 and duration_s > 0 and 1 <= rate * duration_s <= COUNT_MAX):
+        raise BadInput(f"--tps × --duration must be from 1 to {COUNT_MAX:,} transactions, not {rate * duration_s:,.6g}")
+    return round(rate * duration_s)
 
 
 def synthetic_config(**values: Any) -> SyntheticConfig:

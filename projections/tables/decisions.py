@@ -17,15 +17,22 @@ import pyarrow.compute as pc
 from core.events import START, Position
 from core.log.archive.columns import SCORE, TRANSACTION, feature_columns, feature_rows
 from core.log.base import EventLog
+from core.receipt import AHEAD_MS, BEHIND_MS
 from projections.audit.stored_tables import Part, parts
 from projections.audit.whatif import Scope
 from projections.engine.as_of import Cut
 
 TIME = pa.timestamp("ms", "UTC")
 FEATURES = "features"
-_RENAMED = {"received_at": "at"}
 _HIDDEN = frozenset(("f_generation", "f_offset", "width"))
 _LISTS = frozenset(("rules", "shadow_rules"))
+
+
+class Period(NamedTuple):
+    """start ≤ t < end, epoch ms; None is no bound."""
+
+    start: int | None = None
+    end: int | None = None
 
 
 class Column(NamedTuple):
@@ -65,7 +72,7 @@ def _place(table: pa.Table, partition: int) -> Any:
 
 def _plain(columns: Mapping[str, Any]) -> dict[str, Column]:
     return {
-        _RENAMED.get(name, name): _listed(name) if name in _LISTS else _as_stored(name, column.type)
+        name: _listed(name) if name in _LISTS else _as_stored(name, column.type)
         for name, column in columns.items()
         if name not in _HIDDEN
     }
@@ -88,7 +95,7 @@ _SEEN = {"f": Column(pa.string(), ("f_generation", "f_offset"), _position("f_"))
 _FEATURES = {FEATURES: Column(pa.list_(pa.float32()), ("width",), lambda table, _: table[FEATURES])}
 
 TRANSACTIONS: dict[str, Column] = _PLACE | _plain(TRANSACTION) | _AMOUNT
-_NAMED = {name: TRANSACTIONS[name] for name in ("at", "transaction_id", "account_id")}
+_NAMED = {name: TRANSACTIONS[name] for name in ("received_at", "transaction_id", "account_id")}
 SCORES: dict[str, Column] = _PLACE | _NAMED | _plain(SCORE) | _SEEN | _FEATURES
 DECISIONS: dict[str, Column] = TRANSACTIONS | SCORES
 
@@ -103,19 +110,27 @@ def tables(
     partition: int,
     until: Position,
     names: Sequence[str],
-    scope: Scope | None = None,
+    scope: Scope,
 ) -> Iterator[pa.Table]:
     """The partition's decisions up to a position, part by part in log order, as a table of these columns. scope: rows
     of other event times may be left out.
     """
-    for part in parts(log, partition, START, until, scope or Scope()):
+    for part in parts(log, partition, START, until, scope):
         yield columns_of(part, partition, names)
 
 
-def all_tables(log: EventLog, cut: Cut, names: Sequence[str]) -> Iterator[pa.Table]:
-    """`tables` of every partition up to the cut."""
+def all_tables(log: EventLog, cut: Cut, names: Sequence[str], period: Period) -> Iterator[pa.Table]:
+    """`tables` of every partition up to the cut. Rows received in other times than the period may be left out."""
     for partition, bound in cut.partitions.items():
-        yield from tables(log, partition, bound.transactions, names)
+        yield from tables(log, partition, bound.transactions, names, scope_of(period))
+
+
+def scope_of(period: Period) -> Scope:
+    """The event times that payments received in a period can have."""
+    return Scope(
+        None if period.start is None else period.start - BEHIND_MS,
+        None if period.end is None else period.end + AHEAD_MS,
+    )
 
 
 def columns_of(part: Part, partition: int, names: Sequence[str], rows: Any = None) -> pa.Table:

@@ -18,15 +18,13 @@ from core.control_stream import identity_of
 from core.events import START, Position
 from core.log.base import EventLog
 from core.partitions import partitions_of
-from core.receipt import AHEAD_MS, BEHIND_MS
 from core.tokens import home
 from projections.audit.stored_tables import parts
-from projections.audit.whatif import Scope
 from projections.engine.as_of import resolve
-from projections.tables.decisions import DECISIONS, columns_of, schema_of
+from projections.tables.decisions import DECISIONS, Period, columns_of, schema_of, scope_of
 from projections.tables.query import IDENTIFIERS, Query
 
-_ORDER = ("at", "partition", "generation", "position")
+_ORDER = ("received_at", "partition", "generation", "position")
 
 
 class Found(NamedTuple):
@@ -58,12 +56,12 @@ def newest(
     condition = _condition(query)
     compared = list(dict.fromkeys([*_ORDER, *condition.meta.root_names()]))
     found = _frame(schema_of({name: DECISIONS[name] for name in columns}).empty_table())
-    scope = _scope(query)
+    scope = scope_of(Period(query.start, query.end))
     for partition, position in until.items():
         for part in parts(log, partition, START, position, scope):
             rows = _frame(columns_of(part, partition, compared)).with_row_index("row").filter(condition)
             if found.height == limit:
-                rows = rows.filter(pl.col("at") >= found["at"].item(-1))
+                rows = rows.filter(pl.col("received_at") >= found["received_at"].item(-1))
             chosen = rows.top_k(limit, by=_ORDER)["row"].sort().cast(pl.Int64).to_arrow()
             if len(chosen):
                 more = _frame(columns_of(part, partition, columns, chosen))
@@ -77,14 +75,6 @@ def _frame(table: pa.Table) -> pl.DataFrame:
     return found
 
 
-def _scope(query: Query) -> Scope:
-    """The event times that payments received in the search's time can have."""
-    return Scope(
-        None if query.start is None else query.start - BEHIND_MS,
-        None if query.end is None else query.end + AHEAD_MS,
-    )
-
-
 def _condition(query: Query) -> pl.Expr:
     compared = {**IDENTIFIERS, "decision": "decision", "severity": "severity"}
     given = {field: value for name, field in compared.items() if (value := getattr(query, name)) is not None}
@@ -93,7 +83,7 @@ def _condition(query: Query) -> pl.Expr:
         conditions.append(pl.col("severity").is_not_null())
     if query.rule is not None:
         conditions.append(pl.col("rules").list.contains(query.rule))
-    at = pl.col("at").dt.epoch("ms")
+    at = pl.col("received_at").dt.epoch("ms")
     conditions += [at >= query.start] if query.start is not None else []
     conditions += [at < query.end] if query.end is not None else []
     conditions += [pl.col("amount_base") >= query.low] if query.low is not None else []

@@ -22,6 +22,7 @@ from core.program.shipped import LIBRARIES
 from learners.drift import policy as drift
 from models import artifacts
 from projections import catalogue
+from projections.tables import catalogue as tables
 from tests.builders import dashboards, panels, real_faults
 from tests.simulation import report
 
@@ -110,6 +111,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "queries.md": catalogue.markdown,
     "reliability.md": report.markdown,
     "security.md": least_rights.markdown,
+    "sql.md": tables.markdown,
     "training.md": artifacts.markdown,
 }
 

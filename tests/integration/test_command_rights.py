@@ -123,6 +123,8 @@ def trial(name: str, place: Place) -> list[str]:
     payment, account, champion = n["transaction"], n["account"], n["champion"]
     more: dict[str, list[str]] = {
         "audit": [payment],
+        "sql": ["select count(*) from control"],
+        "export": [str(here / "exported")],
         "prove": [payment, "--out", str(here / "proof")],
         "whatif": ["--decline", "0.7", "--jobs", "1"],
         "replay": ["--verify"],

@@ -52,6 +52,22 @@ def test_a_check_needs_no_kafka_and_names_lines(run: Run, monkeypatch: pytest.Mo
     assert code == 0 and json.loads(out)["edge"]["rejects"]["bad_id"]["count"] == 1
 
 
+def test_a_rate_and_a_duration_are_a_number_of_payments(run: Run) -> None:
+    """Of the synthetic stream, or of the rows of a file; `--tps` is `--rate`."""
+    code, out, _ = run("produce", "--check", "--tps", "40", "--duration", "2.5", "--json")
+    assert code == 0 and json.loads(out)["rows"] == 100
+    code, out, _ = run("produce", "--check", *write(row(1), row(2), row(3)), "--rate", "1", "--duration", "2", "--json")
+    assert code == 0 and json.loads(out)["rows"] == 2
+    for options, said in (
+        (["--duration", "2"], "--duration needs --tps"),
+        (["--duration", "2", "--tps", "5", "--days", "3"], "--duration can't be combined with"),
+        (["--duration", "-1", "--tps", "5"], "must be from 1 to 10,000,000,000 transactions"),
+        (["--duration", "nan", "--tps", "5"], "must be from 1 to"),
+    ):
+        code, _, err = run("produce", *options)
+        assert code == 2 and said in err
+
+
 def test_nothing_is_sent_before_the_edge_accepts_all(run: Run, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last row stops the run before the first is sent; --bad-rows reject leaves it out and says so."""
     for field in ("transactions_topic", "feedback_topic"):

@@ -1,4 +1,4 @@
-"""`sentinel decisions` and `sentinel alerts` as their users type them."""
+"""`sentinel decisions`, `alerts`, `sql` and `export` as their users type them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
+import pyarrow.ipc
 import pytest
 
 from console import wiring
 from console.commands import alerts as alerts_command
+from console.commands.export import DEFAULT
 from core.codec import decode_alert, encode
 from core.events import START, CaseResolved, Position
 from core.log.base import Batch, Entry
@@ -174,3 +177,52 @@ def test_new_alerts_are_told_as_they_are_raised(log: MemoryLog, capsys: pytest.C
         known = listed[row.alert_id]
         fields = {"case_id": "", "stage": "open", "outcome": None, "due_at": 0}
         assert msgspec.structs.replace(known, **fields) == row
+
+
+def test_sql_is_answered_as_table_json_and_csv(run: Any) -> None:
+    """One SELECT; the table is cut off at --limit, JSON and CSV hold all rows."""
+    ask = "select account_id, amount, received_at, rules, severity from decisions order by received_at limit 30"
+    rows = run("sql", ask, "--json").json
+    assert len(rows) == 30 and set(rows[0]) == {"account_id", "amount", "received_at", "rules", "severity"}
+    read = list(csv.DictReader(run("sql", "--csv", ask).out.splitlines()))
+    assert [(row["account_id"], row["received_at"]) for row in read] == [
+        (r["account_id"], r["received_at"]) for r in rows
+    ]
+    assert [msgspec.json.decode(row["rules"]) for row in read] == [row["rules"] for row in rows]
+    shown = run("sql", ask, "--limit", 5)
+    assert len(shown.out.splitlines()) == 6 and "the first 5 rows" in shown.err
+    assert run("sql", "select * from rejects", "--json").json == []
+    refused = run("sql", "drop table decisions")
+    assert refused.told == (2, "sentinel: give one SELECT: the log is only read here\n")
+
+
+def test_an_export_is_one_file_or_a_folder_of_them(run: Any, tmp_path: Path) -> None:
+    """The name says the format; a folder gets all that the log holds, once."""
+    said = run("export", "all", "--json").json
+    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == sorted(f"{name}.parquet" for name in DEFAULT)
+    rows = {each["table"]: each["rows"] for each in said["files"]}
+    assert rows["decisions"] == 1500 and rows["control"] > 5
+    part = run(
+        "export", "part.arrow", "--from", "2026-01-10", "--to", "2026-01-12", "--as-of", said["as_of"], "--json"
+    ).json
+    assert 0 < part["files"][0]["rows"] < 1500 and part["files"][0]["table"] == "decisions"
+    assert pa.ipc.open_file(tmp_path / "part.arrow").read_all().num_rows == part["files"][0]["rows"]
+    assert "rows" in run("export", "again", "--stream", "seals", "--stream", "rejects").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["x.parquet", "--stream", "seals", "--stream", "alerts"], "is one file, for one table"),
+        (["x.xlsx"], "a file's name ends in .parquet or .arrow"),
+        (["x.parquet", "--stream", "payments"], "there is no table 'payments'"),
+        (["x", "--format", "orc"], "--format must be one of parquet, arrow, not 'orc'"),
+        (["file/below"], "file/below: Not a directory"),
+    ],
+)
+def test_an_export_that_is_not_possible_is_one_line(run: Any, tmp_path: Path, arguments: list[str], said: str) -> None:
+    """And leaves nothing behind."""
+    (tmp_path / "file").write_text("x")
+    ran = run("export", *arguments)
+    assert ran.code == 2 and ran.err.count("\n") == 1 and said in ran.err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -16,18 +16,9 @@ from projections.tables.decisions import DECISIONS
 from projections.tables.query import IDENTIFIERS, Query, check_query
 from projections.tables.searching import search
 from tests.builders import baseline_log
-from tests.builders.halves import forms
 from tests.builders.logs import entries
 
-NAMES = DecisionRow.__struct_fields__
-
-
-@pytest.fixture(scope="module")
-def log() -> MemoryLog:
-    """A month of payments, decided."""
-    found = MemoryLog()
-    baseline_log.fill(found, transactions=1500, accounts=30)
-    return found
+NAMES = ["received_at" if name == "at" else name for name in DecisionRow.__struct_fields__]
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +31,11 @@ def everything(log: MemoryLog) -> list[DecisionRow]:
     return [row for p, at, row in sorted(rows, key=lambda each: (each[2].at, *each[:2]), reverse=True)]
 
 
-@pytest.fixture(scope="module")
-def held(log: MemoryLog, tmp_path_factory: pytest.TempPathFactory) -> dict[str, EventLog]:
-    """The log in its three forms."""
-    return forms(log, tmp_path_factory.mktemp("archives"))
-
-
 def as_rows(frame: Any) -> list[DecisionRow]:
     """The frame as the API's rows."""
     import polars.selectors as of
 
-    plain = frame.with_columns(of.datetime().dt.epoch("ms")).to_dicts()
+    plain = frame.rename({"received_at": "at"}).with_columns(of.datetime().dt.epoch("ms")).to_dicts()
     return [
         DecisionRow(**{**row, "rules": tuple(row["rules"]), "shadow_rules": tuple(row["shadow_rules"])})
         for row in plain
