@@ -11,6 +11,7 @@ on first use: a rollback must not wait for training libraries. Only the program'
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import sys
 from collections.abc import Iterable
@@ -21,6 +22,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from console.completing import VARIABLE, answer
 from console.terminal import harmless_output
 from core.errors import BadInput, SentinelError
 from core.files import FULL_DISK
@@ -43,6 +45,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "sample": "sample.sample",
         "doctor": "doctor.doctor",
         "bench": "bench.app",
+        "completion": "completion.completion",
     },
     "Bring in payments and verdicts": {
         "map": "map.map_file",
@@ -160,6 +163,9 @@ def _width() -> dict[str, int]:
 
 def main() -> None:
     """Entry point of the `sentinel` script. Nothing that it prints can drive a terminal, whoever chose the name."""
+    if VARIABLE in os.environ:
+        print(answer())
+        return
     with harmless_output():
         _run()
 

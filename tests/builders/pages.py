@@ -9,8 +9,12 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from console import least_rights, metrics_page
+import msgspec
+import typer
+
+from console import completing, least_rights, metrics_page
 from console.api import access
+from console.cli import application
 from core import authority, feedback_sources
 from core.events import page as events
 from core.features import spec
@@ -140,8 +144,15 @@ def _with_table(name: str, page: str, table: str) -> str:
     return before + table + after[after.index("\n\n") + 1 :]
 
 
+def completion_words() -> bytes:
+    """The file from which shells' completions are answered."""
+    found = completing.words_of(typer.main.get_command(application()))
+    return msgspec.json.format(msgspec.json.encode(found, order="deterministic"), indent=1) + b"\n"
+
+
 if __name__ == "__main__":
     for name in (*WHOLE, *TABLES):
         (DOCS / name).write_text(wanted(name), encoding="utf-8")
     for dashboard in panels.DASHBOARDS:
         (dashboards.FOLDER / f"{dashboard.name}.json").write_text(dashboards.text(dashboard), encoding="utf-8")
+    completing.FILE.write_bytes(completion_words())
