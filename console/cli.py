@@ -93,6 +93,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "serve": "serve.serve",
         "project": "project.project",
         "archive": "archive.archive",
+        "restore": "restore.restore",
         "anchor": "anchor.anchor",
         "partition": "partition.app",
     },

@@ -130,6 +130,7 @@ _OF: dict[Needs, tuple[str, ...]] = {
     Needs("learner", ("read", "control", "blobs")): ("learn", "reference"),
     Needs("worker", ("read", "partitions", "control", "blobs"), ("decide",)): ("ingest",),
     Needs("archiver", ("read", "trim", "control")): ("archive",),
+    Needs("worker", ("read", "partitions", "control", "blobs")): ("restore",),
     Needs("responder", ("read",), ("tell", "group")): ("respond",),
     Needs("api", ("read", "control", "blobs"), ("pay", "tell")): ("serve",),
     Needs("api", ("read", "control"), ("pay", "tell")): ("produce",),  # the log, for a stream of the past

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,13 +55,20 @@ class _Stored(msgspec.Struct, frozen=True):
 class Notary:
     """One log's notary. `newest`: what it signed last, None before the first."""
 
-    def __init__(self, log: EventLog, directory: Path, private: Ed25519PrivateKey) -> None:
-        """Continue from what is stored under `directory`, which is created if need be.
+    def __init__(
+        self,
+        log: EventLog,
+        directory: Path,
+        private: Ed25519PrivateKey,
+        archived: Callable[[], EventLog] | None = None,
+    ) -> None:
+        """Continue from what is stored under `directory`, which is created if need be. archived: the log as far as its
+        archive holds it, if no more is to be signed.
 
         Raises Conflict if another notary holds the directory; Corrupt if what is stored was not signed by this key or
         does not fit the log; BadInput if the log says that checkpoints were signed which are not here (`adopt`).
         """
-        self._log, self._private = log, private
+        self._log, self._private, self._archived = log, private, archived
         self._control = ControlStream()
         self._control.advance(log)
         identity = required(self._control.state.identity)
@@ -103,7 +111,8 @@ class Notary:
         self._store()
 
     def sign(self, now_ms: int) -> Signed | None:
-        """Sign a checkpoint of the log as it is now; None if nothing but the last checkpoint's own event is new.
+        """Sign a checkpoint of the log as it is now; None if nothing but the last checkpoint's own event is new, or the
+        archive has yet to reach it.
 
         Raises Corrupt if the log does not contain what was signed before, Conflict if another notary has signed since.
         """
@@ -115,7 +124,12 @@ class Notary:
                 f"the control stream names checkpoint {self.recorded}, but {self._directory} ends at {number}: run one"
                 " notary only, or give it a directory of anchors that holds the newest"
             )
-        self._trees.advance(self._log)
+        log = self._log
+        if self._archived is not None:
+            log = self._archived()
+            if self._is_beyond(log):
+                return None
+        self._trees.advance(log)
         control, partitions = self._trees.heads
         if newest is not None:
             if partitions == newest.checkpoint.state.partitions and not self._is_news(newest.checkpoint):
@@ -158,6 +172,13 @@ class Notary:
         after = newest.state.control.size
         entries = control_stream.page(self._log, self._control.state, after, self._trees.control.tree.size - after)
         return not all(isinstance(entry.event, CheckpointSigned) for entry in entries)
+
+    def _is_beyond(self, log: EventLog) -> bool:
+        """Whether the trees have grown beyond this log."""
+        partitions = enumerate(self._trees.partitions)
+        return self._trees.control.tree.size > log.control_head() or any(
+            grown.tree.size > log.head(p).sequence for p, grown in partitions
+        )
 
     def _load(self) -> None:
         try:

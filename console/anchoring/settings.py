@@ -29,13 +29,14 @@ class TimestampSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
 
 class AnchorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """key_file: the notary's private key, mode 0600. state: where the notary remembers what it signed. every_s: between
-    two checkpoints with --follow. directories: paths or URIs. public_keys, timestamp_roots: with which `sentinel
-    verify` checks checkpoints, and time stamps (a PEM file).
+    """key_file: the notary's private key, mode 0600. state: where the notary remembers what it signed. archived: sign
+    only what the archive holds. every_s: between two checkpoints with --follow. directories: paths or URIs.
+    public_keys, timestamp_roots: with which `sentinel verify` checks checkpoints, and time stamps (a PEM file).
     """
 
     key_file: str = ""
     state: _Text = ".sentinel/anchors"
+    archived: bool = False
     every_s: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 60.0
     directories: tuple[_Text, ...] = ()
     witnesses: tuple[WitnessSettings, ...] = ()

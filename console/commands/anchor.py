@@ -21,7 +21,10 @@ from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.control_stream import identity_of
 from core.errors import BadInput, Unavailable
 from core.log import checkpoints, notes
+from core.log.archive import restoring
+from core.log.archive.archive import open_archive
 from core.log.base import EventLog
+from core.settings import Settings
 from core.times import utc
 from ingest.families import ANCHORS_FAILING
 from ingest.health import BOARD, Health
@@ -46,6 +49,14 @@ def anchor(
         float | None,
         typer.Option(help="Seconds between two checkpoints with --follow. Default: every_s of [anchors].", min=1),
     ] = None,
+    archived: Annotated[
+        bool | None,
+        typer.Option(
+            "--archived/--all",
+            help="Sign only what the archive holds, so that a restored log has all that is anchored. Default: archived"
+            " of [anchors].",
+        ),
+    ] = None,
     new_key: Annotated[
         Path | None, typer.Option(help="Only make a key in this new file, and print the public key.")
     ] = None,
@@ -62,17 +73,27 @@ def anchor(
     given = anchor_settings(s.anchors)
     if directory:
         given = msgspec.structs.replace(given, directories=tuple(directory))
+    if archived is not None:
+        given = msgspec.structs.replace(given, archived=archived)
+    if given.archived and not s.archive:
+        raise BadInput("to sign what the archive holds, name it: the setting `archive` (SENTINEL_ARCHIVE)")
     with closing(profiles.open_log(s)) as log:
         if new_key is not None:
             name = checkpoints.origin_of(identity_of(log).log_id)
             print(notes.public_key(name, keys.create(new_key)).text)
             return
         every_s = every or given.every_s
-        _run(log, given, key, every_s, followed(s, log, ROUND_S) if follow else None, as_json)
+        _run(log, s, given, key, every_s, followed(s, log, ROUND_S) if follow else None, as_json)
 
 
 def _run(
-    log: EventLog, given: AnchorSettings, key: Path | None, every_s: float, health: Health | None, as_json: bool
+    log: EventLog,
+    s: Settings,
+    given: AnchorSettings,
+    key: Path | None,
+    every_s: float,
+    health: Health | None,
+    as_json: bool,
 ) -> None:
     """health: with --follow."""
     if key is None and not given.key_file:
@@ -80,7 +101,8 @@ def _run(
             "missing key: give --key, or set key_file in [anchors]; `sentinel anchor --new-key FILE` makes one"
         )
     directories, others = destinations(given)
-    with closing(Notary(log, Path(given.state), keys.load(key or Path(given.key_file)))) as notary:
+    view = (lambda: restoring.as_archived(open_archive(s.archive, s.archive_cold))) if given.archived else None
+    with closing(Notary(log, Path(given.state), keys.load(key or Path(given.key_file)), view)) as notary:
         anchoring = Anchoring(notary, directories, others)
         anchoring.adopt(_tell)
         failing = 0

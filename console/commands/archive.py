@@ -15,7 +15,7 @@ from console import profiles, wiring
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core import control_stream
 from core.errors import UNDECODABLE, BadInput
-from core.log.archive import archiver, blobs, retention
+from core.log.archive import archiver, blobs, control_files, retention
 from core.log.archive.archive import open_archive
 from core.log.archive.archived import ArchivedLog
 from core.log.archive.manifest import Row
@@ -30,6 +30,8 @@ _FIGURES = (
     "bytes",
     "copied_blobs",
     "copied_blob_bytes",
+    "control_events",
+    "archive_bytes",
     "trimmed_entries",
     "removed_blobs",
     "removed_blob_bytes",
@@ -105,7 +107,8 @@ def archive(
     else:
         print(
             f"{found['segments']} segments, {found['transactions']:,} transactions, {found['bytes']:,} bytes archived;"
-            f" {found['copied_blobs']} blobs, {found['copied_blob_bytes']:,} bytes copied;"
+            f" {found['copied_blobs']} blobs, {found['copied_blob_bytes']:,} bytes,"
+            f" {found['control_events']:,} control events copied: {found['archive_bytes']:,} bytes in the archive;"
             f" {found['trimmed_entries']:,} entries, {found['removed_blobs']} blobs,"
             f" {found['removed_blob_bytes']:,} bytes of blobs removed from the hot log;"
             f" {found['moved_segments']} segments, {found['moved_bytes']:,} bytes, {found['moved_blobs']} blobs,"
@@ -175,6 +178,10 @@ def run(
                     total["trimmed_entries"] += archiver.trim(hot, store, p, point, now)
                 removed = blobs.remove_superseded(whole, control_stream.history(hot), partitions_of(hot))
                 total["removed_blobs"], total["removed_blob_bytes"] = removed.blobs, removed.bytes
+            ends = {p: store.end(p).sequence for p in partitions_of(hot)}
+            reach = control_files.consistent_end(hot, ends, control_files.newest(store).end)
+            total["control_events"] = control_files.cover(hot, store, reach)
+            total["archive_bytes"] = store.bytes_held(ends)
             if s.archive_keep_days:
                 _move(whole, partitions, now - math.ceil(s.archive_keep_days * DAY_MS), total)
     finally:

@@ -25,7 +25,7 @@ from core.errors import BadInput, Corrupt, SentinelError
 from core.identity import LogIdentity
 from core.lateness import late
 from core.log.anchored import Anchors
-from core.log.archive import blobs, verifying
+from core.log.archive import blobs, control_files, verifying
 from core.log.archive.archive import Archive, open_archive
 from core.log.archive.archived import ArchivedLog
 from core.log.archive.archiver import archived_rows
@@ -198,13 +198,19 @@ def run(
     only: list[int] | None = None,
     anchors: Anchors | None = None,
     read: Read | None = None,
+    *,
+    is_whole: bool = True,
 ) -> Found:
-    """Check the log. Raises BadInput if it is empty and there are no anchors."""
+    """Check the log. is_whole: also, that it has not lost what its control stream or a snapshot has seen. Raises
+    BadInput if it is empty and there are no anchors.
+    """
     anchors = anchors or Anchors([])
     newest, since = anchors.newest, anchors.since[0] if anchors.since is not None else None
     control = check_control(log if archive is None else ArchivedLog(log, archive), anchors)
     faults = [*(read.faults if read is not None else [])]
-    faults += blobs.faults(archive) if archive is not None else []
+    if archive is not None:
+        faults += blobs.faults(archive)
+        faults += [f"archive: {wrong}" for wrong in [control_files.fault(log, archive)] if wrong]
     if wrong := anchors.contradictions(control.states):
         faults.append(f"anchors: {wrong}")
     if newest is not None and control.log_id != newest.log_id:
@@ -228,7 +234,7 @@ def run(
     except SentinelError:  # what is wrong with it is told below
         identity = None
     for p in partitions:
-        evidence = control.evidence_of(p) + _snapshot(s, p, identity)
+        evidence = control.evidence_of(p) + _snapshot(s, p, identity) if is_whole else []
         checked = verifying.check_partition(log, archive, p, archived, evidence, control.log_id, anchors)
         found.append(checked)
         if checked.fault:

@@ -183,6 +183,12 @@ class EventLog(Protocol):
         nothing is removed then.
         """
 
+    def continue_after(self, partition: int, seal: Entry) -> None:
+        """Begin an empty partition after this seal, as if it had been trimmed up to it. Raises ConcurrencyError if it
+        is not empty, unless it is at this very seal. The archive must hold what came before
+        (`core.log.archive.restoring`).
+        """
+
     def control_head(self) -> int:
         """The control stream's last sequence; 0 if empty."""
 

@@ -154,6 +154,14 @@ class MemoryLog:
                     removed += end
         return removed
 
+    def continue_after(self, partition: int, seal: Entry) -> None:
+        head = seals.head_from_entry(seal)
+        with self._lock:
+            if self._heads.get(partition, Head()) not in (Head(), head):
+                raise ConcurrencyError(f"partition {partition} is not empty")
+            self._heads[partition] = head
+            self._streams[partition, "seals"] = [seal]
+
     def control_head(self) -> int:
         with self._lock:
             return len(self._control)

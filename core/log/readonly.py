@@ -58,6 +58,9 @@ class ReadOnlyLog:
     def trim(self, partition: int, up_to: Head) -> int:
         _refuse()
 
+    def continue_after(self, partition: int, seal: Entry) -> None:
+        _refuse()
+
     def control_head(self) -> int:
         return self._log.control_head()
 

@@ -209,6 +209,13 @@ class RedisLog:
             return 0
         raise ConcurrencyError(f"partition {partition}: seal {up_to.sequence} is not the expected one")
 
+    def continue_after(self, partition: int, seal: Entry) -> None:
+        """See EventLog. Safe to send again: the second time the seal is there."""
+        call = Call((1, self.key(partition, "seals"), "0-0", b"", 1, str(seal.id), seal.payload))
+        reply = self._transport.read(call.with_source)
+        if reply != b"OK" and self.head(partition) != seals.head_from_entry(seal):
+            raise ConcurrencyError(f"partition {partition} is not empty: it is at seal {self.head(partition).sequence}")
+
     def control_head(self) -> int:
         return self._last_id(self._control).generation
 

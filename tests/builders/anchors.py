@@ -41,9 +41,14 @@ def checkpoint_of(log: EventLog, now_ms: int = NOW) -> Checkpoint:
 
 
 @contextmanager
-def notary_of(log: EventLog, directory: Path, private: Ed25519PrivateKey = KEY) -> Iterator[Notary]:
+def notary_of(
+    log: EventLog,
+    directory: Path,
+    private: Ed25519PrivateKey = KEY,
+    archived: Callable[[], EventLog] | None = None,
+) -> Iterator[Notary]:
     """A notary that is closed at the end."""
-    notary = Notary(log, directory, private)
+    notary = Notary(log, directory, private, archived)
     try:
         yield notary
     finally:

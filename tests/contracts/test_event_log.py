@@ -358,6 +358,25 @@ def test_blobs_are_found_by_what_they_are(event_log: EventLog) -> None:
     assert event_log.put_blob(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
+def test_an_empty_partition_may_begin_after_a_seal(event_log: EventLog) -> None:
+    """As if it had been trimmed up to it: batches continue it. The same again is nothing, anything else is refused."""
+    archived, head = MemoryLog(), Head()
+    for _ in range(3):
+        head = archived.append(0, batch_after(head), head)
+    earlier, seal = archived.read(0, "seals")[1:]
+    for _ in range(2):
+        event_log.continue_after(0, seal)
+    assert event_log.head(0) == head and event_log.begin(0, "scores") == head.transactions
+    for other in (earlier, archived.read(0, "seals")[0]):
+        with pytest.raises(ConcurrencyError):
+            event_log.continue_after(0, other)
+    assert event_log.length(0, "seals") == 1
+    following = event_log.append(0, batch_after(head), head)
+    assert event_log.head(0) == following and following.sequence == 4
+    with pytest.raises(ConcurrencyError):
+        event_log.continue_after(0, seal)
+
+
 def test_a_removed_blob_is_gone(event_log: EventLog) -> None:
     """Those held are told in order; removing one again, or one that never was, does nothing; it can be stored again."""
     first, second = event_log.put_blob(b"first"), event_log.put_blob(b"second")

@@ -10,6 +10,8 @@ import pytest
 
 from console.least_rights import ROLES, Right
 from core.events import START
+from core.log.base import Entry, Head
+from core.log.memory import MemoryLog
 from core.log.redis_streams import RedisLog, connect
 from core.log.redis_transport import NotPermitted
 from tests.builders.batches import batch_after
@@ -50,9 +52,19 @@ def log_blob() -> str:
     return hashlib.sha256(b"model").hexdigest()
 
 
+def first_seal() -> Entry:
+    archived = MemoryLog()
+    archived.append(0, batch_after(Head()), Head())
+    return archived.read(0, "seals")[0]
+
+
+SEAL = first_seal()
+
+
 def append(log: RedisLog) -> None:
     head = log.head(0)
     assert log.append(0, batch_after(head), head) != head
+    log.continue_after(1, SEAL)
 
 
 def trim(log: RedisLog) -> None:

@@ -187,6 +187,9 @@ class Connection:
     def trim(self, partition: int, up_to: Head) -> int:
         return self._ask("trim", lambda log: log.trim(partition, up_to), is_write=True)
 
+    def continue_after(self, partition: int, seal: Entry) -> None:
+        self._ask("continue_after", lambda log: log.continue_after(partition, seal), is_write=True)
+
     def control_head(self) -> int:
         return self._read("control_head", lambda log: log.control_head())
 

@@ -10,7 +10,7 @@ import hashlib
 import threading
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import pyarrow as pa
@@ -20,7 +20,7 @@ from core.events import START, Position
 from core.log import seals
 from core.log.archive import manifest
 from core.log.archive.column_reading import Range, read_columns
-from core.log.archive.manifest import BLOBS, DECISIONS, EVENTS, Row
+from core.log.archive.manifest import BLOBS, CONTROL, DECISIONS, EVENTS, Row
 from core.log.archive.segment import Segment
 from core.log.archive.store import Store, Version, open_store
 from core.log.base import Entry, Head, Stream, is_digest
@@ -169,6 +169,12 @@ class Archive:
         name = manifest.blob_name(digest)
         content = self._content(name)
         return content if content is None else _checked(name, content, digest)
+
+    def bytes_held(self, partitions: Iterable[int]) -> int:
+        """The size of all that the archive holds of these partitions, with blobs and control stream."""
+        stores = [self.store] if self.cold is None else [self.store, self.cold]
+        others = sum(sum(store.sizes(folder).values()) for store in stores for folder in (BLOBS, CONTROL))
+        return others + sum(file.bytes for p in partitions for row in self.rows(p) for file in row.files)
 
     def write_blob(self, digest: str, content: bytes) -> None:
         """Store a blob, durably, and read it back. Raises Corrupt if it is not what was written."""

@@ -166,6 +166,9 @@ class ArchivedLog:
                 ids = map(Position, table["generation"].to_pylist(), table["offset"].to_pylist())
                 yield list(ids), received_of(table), keys_of(table)
 
+    def continue_after(self, partition: int, seal: Entry) -> None:
+        self.hot.continue_after(partition, seal)
+
     def control_head(self) -> int:
         return self.hot.control_head()
 

@@ -2,7 +2,8 @@
 
 Steps for one segment, in this order. A crash between any two loses nothing, and the next run continues:
 
-    1  read a run of sealed batches from the hot log, checking the chain from the archive's end on
+    1  read a run of sealed batches from the hot log, checking the chain from the archive's end on; copy the control
+       events under which it was decided (`core.log.archive.control_files`)
     2  write the segment's files, synced                       (killed here: files not in the manifest are overwritten)
     3  read them back: SHA-256, every entry byte for byte, the chain once more
     4  replace the manifest by one with the new row            (killed here: the next run does step 5)
@@ -23,7 +24,7 @@ from core.control_stream import Known, accepted, append, effective
 from core.errors import Conflict, Corrupt, Incomplete
 from core.events import Control, LogTrimmed, Position, SegmentArchived
 from core.log import seals
-from core.log.archive import chain, manifest, segment
+from core.log.archive import chain, control_files, manifest, segment
 from core.log.archive.archive import Archive
 from core.log.archive.manifest import File, Row
 from core.log.base import GENESIS_DIGEST, STREAMS, Entry, EventLog, Head, Stream
@@ -55,6 +56,7 @@ def archive_partition(
     made: list[Row] = []
     for run in _runs(_due(hot, partition, end, recorded_until), segment_transactions):
         _check_control(hot, partition, run[-1].head)
+        control_files.cover(hot, archive, run[-1].head.control)
         row = _write(archive, partition, run)
         made.append(row)
         progress(row)

@@ -81,20 +81,39 @@ def copy(log: ArchivedLog, entries: Iterable[ControlEntry]) -> Copied:
     held = set(log.archive.blobs())
     copied = size = 0
     missing: list[str] = []
-    for kind, digest in _all_named(entries):
+    for found in _all_named(entries):
         try:
-            wanted = [digest]
-            if kind == "program":
-                wanted += document.decode(log.get_blob(digest)).uses.values()
-            for each in wanted:
+            for each in _parts(log, found):
                 if each not in held:
                     content = log.hot.get_blob(each)
                     log.archive.write_blob(each, content)
                     held.add(each)
                     copied, size = copied + 1, size + len(content)
         except (BadInput, Corrupt) as error:
-            missing.append(f"{kind} {digest}: {error}")
+            missing.append(f"{found.kind} {found.digest}: {error}")
     return Copied(copied, size, tuple(missing))
+
+
+def _parts(log: EventLog, found: Named) -> list[str]:
+    """A blob's SHA-256, and those of the libraries that it uses if it is a program. Raises as `get_blob`."""
+    if found.kind != "program":
+        return [found.digest]
+    return [found.digest, *document.decode(log.get_blob(found.digest)).uses.values()]
+
+
+def needed(log: EventLog, entries: Sequence[ControlEntry]) -> list[str]:
+    """The blobs (SHA-256) that the hot log needs if nothing is hot: all but superseded tables, as far as the programs
+    can be read.
+    """
+    gone = set(superseded(entries, entries[-1].position)) if entries else set()
+    wanted: list[str] = []
+    for found in _all_named(entries):
+        if found.digest not in gone:
+            try:
+                wanted += _parts(log, found)
+            except (BadInput, Corrupt):
+                wanted.append(found.digest)
+    return list(dict.fromkeys(wanted))
 
 
 def _all_named(entries: Iterable[ControlEntry]) -> list[Named]:

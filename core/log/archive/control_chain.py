@@ -141,7 +141,7 @@ def _take(
         found.log_id = found.log_id or event.log_id
     elif isinstance(event, CheckpointSigned):
         found.states.setdefault(event.number, _bytes_of(event.state))
-    for partition, kind, evidence in _evidence(number, event):
+    for partition, kind, evidence in evidence_in(number, event):
         known = found.evidence.setdefault((partition, kind), evidence)
         if evidence.sequence > known.sequence:
             found.evidence[partition, kind] = evidence
@@ -156,8 +156,8 @@ def _bytes_of(text: str) -> bytes:
         return b""
 
 
-def _evidence(number: int, event: Control) -> list[tuple[int, str, Evidence]]:
-    """(partition, kind, what the event says about its seals)."""
+def evidence_in(number: int, event: Control) -> list[tuple[int, str, Evidence]]:
+    """(partition, kind, what the event says about its seals). number: the event's."""
     match event:
         case SealsRecorded():
             who = f"control event {number}, which records it,"

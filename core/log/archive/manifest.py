@@ -21,8 +21,8 @@ DECISIONS, EVENTS = "decisions.parquet", "events.parquet"
 """The two files of a segment (`core.log.archive.segment`)."""
 
 
-BLOBS = "blobs"
-"""The folder of blobs."""
+BLOBS, CONTROL = "blobs", "control"
+"""The folders of blobs, and of the control stream."""
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):

@@ -82,11 +82,15 @@ class Store:
 
     def names(self, folder: str) -> list[str]:
         """The names of the files in a folder, ascending; [] if it does not exist."""
+        return sorted(self.sizes(folder))
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """The bytes of each file in a folder, by its name; {} if it does not exist."""
         try:
             found = self._fs.get_file_info(fs.FileSelector(self._path(folder), allow_not_found=True))
         except (OSError, pa.ArrowException) as error:
             raise self._failed("can't list", folder, error) from None
-        return sorted(info.base_name for info in found if info.type == fs.FileType.File)
+        return {info.base_name: info.size for info in found if info.type == fs.FileType.File}
 
     def version(self, name: str) -> Version | None:
         """The file's current version; None if it does not exist."""

@@ -55,6 +55,7 @@ class Sentinel:
         offline: OfflineIngest,
     ) -> None:
         self._patch, self._capsys, self.offline = patch, capsys, offline
+        self.prefix = os.environ["SENTINEL_LOG_PREFIX"]
         self.log, self.server, self.directory = log, server, path
 
     def setenv(self, name: str, value: str) -> None:
@@ -116,7 +117,8 @@ def test_archive_trim_verify_and_replay(sentinel: Sentinel) -> None:
 def test_hot_hours_keep_what_is_younger(sentinel: Sentinel) -> None:
     """The stream is years old; with more hours than that nothing is archived."""
     found = sentinel("archive", "--hot-hours", "1e6", "--trim", "--json").json
-    assert {name for name, figure in found.items() if figure} == {"copied_blobs", "copied_blob_bytes"}
+    copied = {"copied_blobs", "copied_blob_bytes", "control_events", "archive_bytes"}
+    assert {name for name, figure in found.items() if figure} == copied
 
 
 def test_a_trimmed_log_is_not_read_without_its_archive(sentinel: Sentinel) -> None:
@@ -259,7 +261,7 @@ def test_what_nobody_continues_holds_nothing_back(sentinel: Sentinel, tmp_path: 
 
 def test_superseded_tables_leave_the_log_server(sentinel: Sentinel) -> None:
     """They are archived, verified and read there; the models and the newest tables stay. A damaged copy is named."""
-    key = f"{os.environ['SENTINEL_LOG_PREFIX']}:blob:*"
+    key = f"{sentinel.prefix}:blob:*"
     before = len(sentinel.server.keys(key))
     found = sentinel("archive", "--json").json
     assert found["copied_blobs"] > 5 and found["copied_blob_bytes"] > 0 and found["removed_blobs"] == 0
@@ -339,6 +341,57 @@ def test_segments_older_than_the_days_kept_move_to_the_cold_store(
     assert sentinel("verify").code == 0
     replayed = sentinel("replay", "--verify", "--json", "--jobs", "1").json
     assert replayed["identical"] == replayed["decisions"] > 300
+
+
+def test_a_destroyed_log_is_restored_from_its_archive(sentinel: Sentinel) -> None:
+    """Control stream, blobs and places come back; what is missing, or not empty, is one line that says what to do."""
+    why = ("--reason", "the disk burnt")
+    assert sentinel("restore", *why, archive=False).code == 2
+    assert "holds no control stream" in sentinel("restore", *why).err
+    assert sentinel("archive", "--hot-hours", "0", "--json").json["archive_bytes"] > 10_000
+    assert "the log server is not empty" in sentinel("restore", *why).err
+    before = [sentinel.log.head(p) for p in range(2)]
+    destroy(sentinel)
+    assert sentinel("restore").code == 2 and sentinel("restore", "--reason", " ").code == 2
+    ran = sentinel("restore", *why)
+    assert ran.code == 0 and "partition   1  seal" in ran.out and "decisions restored from" in ran.out
+    assert [sentinel.log.head(p) for p in range(2)] == before
+    assert sentinel("verify").code == 0 and sentinel("replay", "--verify", "--jobs", "1").code == 0
+    assert sentinel("replay", "--verify", archive=False).code == 2
+    destroy(sentinel)
+    path = next((sentinel.directory / "blobs").iterdir())
+    path.write_bytes(b"another")
+    ran = sentinel("restore", *why)
+    assert ran.code == 3 and path.name in ran.err and sentinel.server.keys(f"{sentinel.prefix}:*") == []
+
+
+def test_anchors_of_what_is_archived_can_be_restored(sentinel: Sentinel) -> None:
+    """One that covers more is refused, told, and only then lost; --archived signs nothing that could be."""
+    key = sentinel("anchor", "--new-key", "notary.key").out.strip()
+    arguments = ("--reason", "the disk burnt", "--public-key", key, "--anchors")
+    sentinel("archive", "--hot-hours", "0")
+    archived = ("anchor", "--archived", "--key", "notary.key", "--directory")
+    assert sentinel(*archived, "worm", archive=False).code == 2
+    held = sentinel(*archived, "worm", "--json").json
+    assert held["control"] < sentinel.log.control_head()
+    sentinel.offline.follow_control()
+    sentinel.offline.feed(records(3, 650)[600:])
+    sentinel.offline.flush()
+    sentinel("anchor", "--key", "notary.key", "--directory", "beyond")
+    destroy(sentinel)
+    ran = sentinel("restore", *arguments, "beyond")
+    assert ran.code == 2 and "checkpoint 2" in ran.err and "--accept-lost" in ran.err
+    assert sentinel("restore", *arguments, "worm").code == 0
+    assert sentinel("verify", *arguments[2:], "worm").code == 0
+    destroy(sentinel)
+    found = sentinel("restore", *arguments, "beyond", "--accept-lost", "--json").json
+    assert len(found["lost"]) == 1 and found["checkpoint"] == 2
+    assert sentinel("verify", *arguments[2:], "beyond").code == 3
+
+
+def destroy(sentinel: Sentinel) -> None:
+    """Every key of the log is gone."""
+    sentinel.server.delete(*sentinel.server.keys(f"{sentinel.prefix}:*"))
 
 
 def test_too_many_degraded_decisions_fail_until_they_are_allowed(sentinel: Sentinel, valkey_server: Valkey) -> None:

@@ -56,6 +56,23 @@ def test_a_checkpoint_has_the_roots_of_the_whole_log(log: MemoryLog, tmp_path: P
     assert (found.number, found.state.previous, found.root) == (1, NOTHING, found.state.leaf)
 
 
+def test_only_what_is_archived_is_signed(log: MemoryLog, tmp_path: Path) -> None:
+    """If so asked: the checkpoint is that of the archive's end. What was signed beyond it waits for the archive."""
+    older = log.clone()
+    grow(log)
+    with notary_of(log, tmp_path, archived=lambda: older) as notary:
+        found = signed(notary).checkpoint
+        assert found.state.partitions[0].size == older.head(0).sequence == log.head(0).sequence - 1
+        assert notary.sign(NOW + 1) is None
+    with notary_of(log, tmp_path) as notary:
+        assert signed(notary, NOW + 2).checkpoint.state.partitions[0].size == log.head(0).sequence
+    with notary_of(log, tmp_path, archived=lambda: older) as notary:
+        assert notary.sign(NOW + 3) is None
+    grow(log)
+    with notary_of(log, tmp_path, archived=log.clone) as notary:
+        assert signed(notary, NOW + 4).checkpoint.number == 3
+
+
 def test_checkpoints_continue_over_restarts(log: MemoryLog, tmp_path: Path) -> None:
     """Each notary goes on where the last one stopped; the log's growth is all that it reads."""
     made = []

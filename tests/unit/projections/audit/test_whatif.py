@@ -16,7 +16,7 @@ from core.codec import decode_score, decode_transaction
 from core.errors import BadInput
 from core.events import Position
 from core.features import packing
-from core.log.base import Batch, EventLog, Head
+from core.log.base import Batch, Entry, EventLog, Head
 from core.log.memory import MemoryLog
 from core.log.readonly import ReadOnlyLog
 from core.times import DAY_MS
@@ -190,6 +190,7 @@ def test_a_read_only_log_refuses_every_write_and_reads_the_same() -> None:
         "start_append": lambda: log.start_append([]),
         "append_control": lambda: log.append_control([b"{}"], 0),
         "put_blob": lambda: log.put_blob(b"x"),
+        "continue_after": lambda: log.continue_after(0, Entry(Position(1, 1), b"{}")),
         "remove_blob": lambda: log.remove_blob("0" * 64),
         "trim": lambda: log.trim(0, Head()),
     }
