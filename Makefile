@@ -58,7 +58,7 @@ check: install  ## Check formatting, lint, types and dependency rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 
-integration: install  ## Run the tests on Apache Kafka, Redis and Redis Cluster (needs Java 17, Maven, redis-server)
+integration: install  ## Run the tests on Apache Kafka, Redis, Redis Cluster and Prometheus (needs Java 17, Maven, redis-server, prometheus)
 	$(BIN)/python -m pytest tests/integration/test_simulation.py --numprocesses $(TEST_JOBS) --max-worker-restart 0
 	$(BIN)/python -m pytest tests/integration --ignore tests/integration/test_simulation.py --durations 20
 

@@ -4,8 +4,8 @@
     /readyz   200 if every check passes, else 503; the body names each check and what is wrong: {"log": "", …}
     /metrics  Prometheus, also with each check as `sentinel_ready`
 
-Checks run in the server's threads, beside the work, and only read. A result is kept for KEPT_S, so frequent probes of
-a server that does not answer do not pile up.
+Checks only read. Each is asked in a thread of its own, and one without an answer in WAIT_S fails: a frozen server must
+not make probes and scrapes time out, or the process itself would look dead. Results are kept for KEPT_S.
 """
 
 from __future__ import annotations
@@ -28,10 +28,38 @@ from core.settings import Settings
 from ingest.families import READY
 
 KEPT_S = 1.0
+WAIT_S = 2.0
 STEP_S = 60.0
 """After this long without a step, a process is not ready, unless it says that its steps take longer."""
 Check = Callable[[], str]
 """What is wrong, in a few words; "" if nothing is."""
+
+
+class _Question:
+    """A check that may take long. One thread asks at a time, however often `begin` is called."""
+
+    def __init__(self, ask: Check) -> None:
+        self._ask = ask
+        self._said = ""
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Ask, unless the last answer has not come yet."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="check", daemon=True)
+            self._thread.start()
+
+    def answer(self, deadline: float) -> str:
+        """What is wrong. deadline: how long to wait for it, by time.monotonic."""
+        assert self._thread is not None
+        self._thread.join(max(deadline - time.monotonic(), 0.0))
+        return f"no answer within {WAIT_S:g} s" if self._thread.is_alive() else self._said
+
+    def _run(self) -> None:
+        try:
+            self._said = self._ask()
+        except SentinelError as error:
+            self._said = str(error) or type(error).__name__
 
 
 class Health:
@@ -39,7 +67,8 @@ class Health:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._checks: dict[str, Check] = {"started": lambda: "is starting"}
+        self._checks: dict[str, _Question] = {}
+        self.check("started", lambda: "is starting")
         self._step_s = STEP_S
         self._lock = threading.Lock()
         self._kept: tuple[float, dict[str, str]] | None = None
@@ -49,7 +78,7 @@ class Health:
 
     def check(self, name: str, ask: Check) -> None:
         """Ask this, too. A SentinelError that it raises fails it."""
-        self._checks = {**self._checks, name: ask}
+        self._checks = {**self._checks, name: _Question(ask)}
 
     def started(self) -> None:
         """All checks are there: from now on the process may be ready."""
@@ -77,20 +106,17 @@ class Health:
         """Each check, and what is wrong; "" for one that passes."""
         with self._lock:
             if self._kept is None or self._monotonic() - self._kept[0] > KEPT_S:
-                found = {name: _asked(ask) for name, ask in self._checks.items()}
+                checks = self._checks
+                for question in checks.values():
+                    question.begin()
+                deadline = time.monotonic() + WAIT_S
+                found = {name: question.answer(deadline) for name, question in checks.items()}
                 self._kept = (self._monotonic(), found)
             return self._kept[1]
 
     def families(self) -> Iterable[Metric]:
         """The checks as metrics."""
         return [READY.of({(name,): not wrong for name, wrong in self.results().items()})]
-
-
-def _asked(ask: Check) -> str:
-    try:
-        return ask()
-    except SentinelError as error:
-        return str(error) or type(error).__name__
 
 
 class Board(Collector):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -16,6 +17,7 @@ from core.settings import Settings
 from ingest import health as module
 from ingest.families import LAG, READY
 from ingest.health import BOARD, Health, log_check, serve
+from tests.worker_harness import wait_for
 
 
 class Time:
@@ -114,6 +116,27 @@ def test_frequent_probes_ask_once(health: Health, clock: Time) -> None:
     clock.now += 1.1
     health.results()
     assert len(calls) == 2
+
+
+def test_a_check_without_an_answer_holds_up_nobody(health: Health, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fails after WAIT_S, the others are told, and it is not asked again before it has answered."""
+    monkeypatch.setattr(module, "WAIT_S", 0.05)
+    monkeypatch.setattr(module, "KEPT_S", -1.0)
+    frozen, asked_for = threading.Event(), []
+
+    def ask() -> str:
+        asked_for.append(1)
+        frozen.wait(30.0)
+        return ""
+
+    health.check("log", ask)
+    health.check("backlog", lambda: "messages wait")
+    for _ in range(3):
+        results = health.results()
+        assert results == {"started": "", "log": "no answer within 0.05 s", "backlog": "messages wait"}
+    assert len(asked_for) == 1
+    frozen.set()
+    wait_for(lambda: not health.results()["log"], "the answer")
 
 
 def test_a_log_that_does_not_answer_is_named(health: Health, monkeypatch: pytest.MonkeyPatch) -> None:

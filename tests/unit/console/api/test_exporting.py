@@ -63,6 +63,7 @@ def test_servers_that_are_gone_are_zero_not_absent(api: Served) -> None:
     found = exported(api, NOBODY)
     assert (found["sentinel_kafka_up"], found["sentinel_log_server_up"]) == ({(): 0}, {(): 0})
     assert "sentinel_log_partitions_without_owner" not in found
+    assert "sentinel_projection_lag_entries" not in found, "a scrape does not wait for a log server that is gone"
     assert "sentinel_kafka_up" not in exported(api, None)
 
 
