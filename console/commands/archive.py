@@ -85,6 +85,7 @@ def archive(
 ) -> None:
     """Archive the log, verify it by reading it back, record it in the control stream; with --trim, free the hot log.
 
+    The control stream, models, programs and tables are copied too, so that `sentinel restore` can rebuild a log server.
     With --keep-days, old segments move to a cheaper store. No segment is ever deleted: replay begins at the first seal.
 
     Safe to run beside workers and to kill at any time. Run only one at a time per archive. A trimmed log can only be
@@ -163,6 +164,7 @@ def run(
         now = int(time.time() * 1000)
         recorded_until = now - math.ceil(s.archive_hot_hours * HOUR_MS)
         with store.store.locked():
+            known = control_files.newest(store).end
             for p in partitions:
                 archiver.archive_partition(hot, store, p, recorded_until=recorded_until, progress=progress)
             archiver.record(hot, store, partitions, now)
@@ -180,7 +182,8 @@ def run(
                 total["removed_blobs"], total["removed_blob_bytes"] = removed.blobs, removed.bytes
             ends = {p: store.end(p).sequence for p in partitions_of(hot)}
             reach = control_files.consistent_end(hot, ends, control_files.newest(store).end)
-            total["control_events"] = control_files.cover(hot, store, reach)
+            control_files.cover(hot, store, reach)
+            total["control_events"] = control_files.newest(store).end - known
             total["archive_bytes"] = store.bytes_held(ends)
             if s.archive_keep_days:
                 _move(whole, partitions, now - math.ceil(s.archive_keep_days * DAY_MS), total)

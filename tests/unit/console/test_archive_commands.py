@@ -17,6 +17,7 @@ from console.commands import project
 from console.commands.archive import reading
 from console.stack import Valkey
 from console.wiring import load_scorer
+from core import control_stream
 from core.context import Resolver
 from core.errors import BadInput
 from core.log.redis_streams import RedisLog, connect
@@ -368,6 +369,7 @@ def test_a_destroyed_log_is_restored_from_its_archive(sentinel: Sentinel) -> Non
 def test_anchors_of_what_is_archived_can_be_restored(sentinel: Sentinel) -> None:
     """One that covers more is refused, told, and only then lost; --archived signs nothing that could be."""
     key = sentinel("anchor", "--new-key", "notary.key").out.strip()
+    other = sentinel("anchor", "--new-key", "other.key").out.strip()
     arguments = ("--reason", "the disk burnt", "--public-key", key, "--anchors")
     sentinel("archive", "--hot-hours", "0")
     archived = ("anchor", "--archived", "--key", "notary.key", "--directory")
@@ -381,12 +383,42 @@ def test_anchors_of_what_is_archived_can_be_restored(sentinel: Sentinel) -> None
     destroy(sentinel)
     ran = sentinel("restore", *arguments, "beyond")
     assert ran.code == 2 and "checkpoint 2" in ran.err and "--accept-lost" in ran.err
+    assert sentinel("restore", *arguments[:2], "--anchors", "worm").code == 2
+    ran = sentinel("restore", *arguments[:2], "--anchors", "worm", "--public-key", other)
+    assert ran.code == 3 and "is not signed by any of the given keys" in ran.err
     assert sentinel("restore", *arguments, "worm").code == 0
     assert sentinel("verify", *arguments[2:], "worm").code == 0
     destroy(sentinel)
     found = sentinel("restore", *arguments, "beyond", "--accept-lost", "--json").json
     assert len(found["lost"]) == 1 and found["checkpoint"] == 2
     assert sentinel("verify", *arguments[2:], "beyond").code == 3
+
+
+def test_whoever_restores_must_be_able_to_record_it(sentinel: Sentinel) -> None:
+    """Where identity is required, by a key with the role of the archiver; else nothing is written."""
+    why = ("--reason", "the disk burnt")
+    made = {
+        name: sentinel("identity", "new", name, "--out", f"{name}.pem", "--json").json["public_key"]
+        for name in ("Ann", "vera", "worker-1")
+    }
+    sentinel.setenv("SENTINEL_IDENTITY_KEY", "Ann.pem")
+    assert sentinel("identity", "add", "--role", "admin").code == 0
+    for name, role in (("vera", "archiver"), ("worker-1", "worker")):
+        assert sentinel("identity", "add", name, "--role", role, "--public-key", made[name]).code == 0
+    assert sentinel("identity", "require", *why).code == 0
+    sentinel.setenv("SENTINEL_IDENTITY_KEY", "vera.pem")
+    found = sentinel("archive", "--hot-hours", "0", "--json").json
+    assert found["control_events"] == sentinel.log.control_head() > 20
+    destroy(sentinel)
+    for key in ("", "Ann.pem"):
+        sentinel.setenv("SENTINEL_IDENTITY_KEY", key)
+        assert sentinel("restore", *why).code == 2
+        assert sentinel.server.keys(f"{sentinel.prefix}:*") == []
+    sentinel.setenv("SENTINEL_IDENTITY_KEY", "vera.pem")
+    assert sentinel("restore", *why).code == 0
+    history = control_stream.history(sentinel.log)
+    assert [e.event.reason.partition(": ")[2] for e in history[-2:]] == ["the disk burnt"] * 2
+    assert not any(entry.refused for entry in history) and sentinel("verify").code == 0
 
 
 def destroy(sentinel: Sentinel) -> None:
