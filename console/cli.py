@@ -1,8 +1,6 @@
 """`sentinel`: the command line. An error that the user can fix is one line on stderr and an exit code, no traceback.
 
-Exit codes: 0 success · 1 a check failed or nothing was found · 2 bad input or configuration · 3 stored data is corrupt
-· 4 a server is unreachable · 5 another process wrote first · 6 a past decision can't be made again here · 130
-interrupted.
+Exit codes are those of the errors (`console.command_page`).
 
 A command's module is loaded only when that command runs, and libraries that few calls need (Optuna, River, matplotlib)
 on first use: a rollback must not wait for training libraries. Only the program's own --help loads every module.
@@ -22,13 +20,13 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from console.command_page import INTERRUPTED, epilogue
 from console.completing import VARIABLE, answer
 from console.terminal import harmless_output
 from core.errors import BadInput, SentinelError
 from core.files import FULL_DISK
 from core.text import clipped, visible
 
-INTERRUPTED = 130
 PATH_FAULTS = frozenset((errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG))
 """What is wrong with a path as given; looking whether there is something raises these."""
 HELP_COLUMNS = range(60, 161)
@@ -131,6 +129,7 @@ def application(names: Iterable[str] = COMMANDS) -> typer.Typer:
         name="sentinel",
         cls=_Program,
         help="Real-time payment-fraud detection; every decision can be replayed, bit for bit, from an append-only log.",
+        epilog=epilogue(),
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"], **_width()},
         add_completion=False,

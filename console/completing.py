@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import msgspec
@@ -17,8 +18,8 @@ PROGRAM = "sentinel"
 VARIABLE = "_SENTINEL_COMPLETE"
 """The scripts set it to ask."""
 SHELLS = ("bash", "zsh", "fish")
-SHOWN_MAX = 90
-"""Characters of a command's help."""
+KEPT_MAX, SHOWN_MAX = 400, 90
+"""Characters of a command's help in the file, and beside a word that a shell offers."""
 FILE = Path(__file__).parent / "completion_words.json"
 
 
@@ -39,7 +40,7 @@ def words_of(program: Any) -> dict[str, Words]:
         shown = [each for each in command.params if each.param_type_name == "option" and not each.hidden]
         helped = {name: _first_line(each.help) for each in shown for name in (*each.opts, *each.secondary_opts)}
         found[" ".join(path)] = Words(
-            {name: each.get_short_help_str(SHOWN_MAX) for name, each in below.items()},
+            {name: each.get_short_help_str(KEPT_MAX) for name, each in below.items()},
             {**{name: text for name, text in helped.items() if name.startswith("--")}, "--help": "Show help."},
             frozenset(name for each in shown if not each.is_flag for name in each.opts),
         )
@@ -91,7 +92,9 @@ def answer() -> str:
     class Asked(kind):  # type: ignore[misc, valid-type]
         def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
             found = candidates(known, args, incomplete)
-            return [CompletionItem(word, help=text) for word, text in found.items()]
+            return [
+                CompletionItem(word, help=shorten(text, SHOWN_MAX, placeholder="…")) for word, text in found.items()
+            ]
 
     said: str = Asked(None, {}, PROGRAM, VARIABLE).complete()
     return said

@@ -12,6 +12,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from console import wiring
+from console.command_page import INTERRUPTED
 from console.dataset_options import BadRowsOption, Dataset, Limit, Mapping, RejectsOption, choose
 from console.options import Config, Json, KafkaServers
 from console.terminal import console
@@ -178,7 +179,7 @@ def produce(
     _report(report, as_json)
     if report.interrupted:
         print("sentinel: interrupted; the same command with --resume sends the rest", file=sys.stderr)
-        raise typer.Exit(130)
+        sys.exit(INTERRUPTED)
 
 
 def _sent_as(

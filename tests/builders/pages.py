@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import msgspec
 import typer
 
-from console import completing, least_rights, metrics_page
+from console import command_page, completing, least_rights, metrics_page
 from console.api import access
-from console.cli import application
+from console.cli import SECTIONS, application
 from core import authority, feedback_sources
 from core.events import page as events
 from core.features import spec
@@ -99,7 +100,23 @@ def decisions_page() -> str:
     return _DECISIONS_HEAD + "\n".join(rows) + "\n"
 
 
+def completion_words() -> bytes:
+    """The file from which shells' completions are answered."""
+    return msgspec.json.format(msgspec.json.encode(_words(), order="deterministic"), indent=1) + b"\n"
+
+
+@cache
+def _words() -> dict[str, completing.Words]:
+    return completing.words_of(typer.main.get_command(application()))
+
+
+def commands_page() -> str:
+    """The page docs/commands.md."""
+    return command_page.markdown(SECTIONS, _words())
+
+
 WHOLE: dict[str, Callable[[], str]] = {
+    "commands.md": commands_page,
     "decisions/README.md": decisions_page,
     "events.md": events.markdown,
     "features.md": spec.markdown,
@@ -142,12 +159,6 @@ def _with_table(name: str, page: str, table: str) -> str:
     if not head:
         raise ValueError(f"docs/{name} has lost the first line of its table: {table.partition(chr(10))[0]}")
     return before + table + after[after.index("\n\n") + 1 :]
-
-
-def completion_words() -> bytes:
-    """The file from which shells' completions are answered."""
-    found = completing.words_of(typer.main.get_command(application()))
-    return msgspec.json.format(msgspec.json.encode(found, order="deterministic"), indent=1) + b"\n"
 
 
 if __name__ == "__main__":
