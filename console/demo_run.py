@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 from confluent_kafka import Producer
 from rich.live import Live
 
@@ -110,7 +111,8 @@ def run(
         wait_for_partitions(worker, stats_file, s.partitions, START_SECONDS_MAX)
         log = wiring.open_log(s)
         stack.callback(log.close)
-        reference = stack.enter_context(Service("reference", ["reference", "--follow"], s, directory))
+        unwatched = msgspec.structs.replace(s, metrics_port=0)  # the port is the worker's
+        reference = stack.enter_context(Service("reference", ["reference", "--follow"], unwatched, directory))
         partitions = range(s.partitions)
         running = _Running(worker, reference, stats_file, log, partitions)
         with _Production(source, s, rate, malformed, view) as production:

@@ -99,3 +99,11 @@ PROCESSES = (
 def chosen(options: frozenset[str]) -> list[Process]:
     """The processes to run with these options (`Process.only`)."""
     return [process for process in PROCESSES if not process.only or process.only in options]
+
+
+def metrics_port(process: Process, first: int) -> int:
+    """Where a process answers /metrics, /livez and /readyz: the worker at the port of the settings, the others at those
+    that follow, in the order of PROCESSES. 0: nowhere, as without a port.
+    """
+    port = first + PROCESSES.index(process)
+    return port if first and port < 2**16 else 0

@@ -27,7 +27,7 @@ from console import wiring
 from console.api import users as known
 from console.api.users import UserFile
 from console.process_ids import ProcessId, process_id
-from console.processes import Place, Process, chosen
+from console.processes import Place, Process, chosen, metrics_port
 from console.run_folder import STATE, ProcessState, RunState
 from console.run_logs import log_files, shorten
 from console.run_place import Servers, write_environment
@@ -115,8 +115,7 @@ class Run:
     def _unit(self, process: Process) -> Unit:
         s, stack = self.servers
         is_worker = process.ready == "partitions"
-        # One port can't serve the metrics of two processes: the setting is the worker's.
-        settings = s if is_worker else msgspec.structs.replace(s, metrics_port=0)
+        settings = msgspec.structs.replace(s, metrics_port=metrics_port(process, s.metrics_port))
         service = Service(process.name, process.command(self.place), settings, self.place.directory)
         questions = {"running": None, "partitions": self._owns_all, "http": self._answers}
         return Unit(

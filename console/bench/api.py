@@ -102,7 +102,8 @@ def run(rate: float, seconds: float) -> Figures:
         port = free_port()
         files = ["--users", str(file.path), "--checkpoint-directory", str(directory / "projections")]
         served = ["serve", "--config", str(config), "--port", str(port), *files]
-        server = stack.enter_context(Service("api", served, s, directory))
+        quiet = msgspec.structs.replace(s, metrics_port=0)  # the port is the worker's
+        server = stack.enter_context(Service("api", served, quiet, directory))
         _await_ready(server, port)
         pids = {"worker": worker.pid, "api": server.pid, "broker": servers.broker.pid, "log": servers.valkey.pid}
         before, began = _clocks(pids), time.perf_counter()

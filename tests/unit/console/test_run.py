@@ -18,7 +18,7 @@ import httpx
 import msgspec
 import pytest
 
-from console.processes import PROCESSES, Place, chosen
+from console.processes import PROCESSES, Place, chosen, metrics_port
 from console.run_folder import RunState, only_run
 from console.run_place import PARTITIONS, check_port, environment, servers_of, write_environment
 from console.stack import free_port
@@ -199,6 +199,21 @@ def test_a_port_in_use_is_told_with_the_remedy() -> None:
         taken.listen()
         with pytest.raises(BadInput, match="choose another port with --port"):
             check_port("127.0.0.1", taken.getsockname()[1])
+
+
+def test_each_process_has_a_metrics_port_of_its_own() -> None:
+    """From the setting's port on, the worker first, as docs/run.md says; without one, or beyond the last port, none."""
+    found = {process.name: metrics_port(process, 9100) for process in PROCESSES}
+    assert found == {
+        "worker": 9100,
+        "console": 9101,
+        "sample": 9102,
+        "reference": 9103,
+        "responders": 9104,
+        "loop": 9105,
+    }
+    assert {metrics_port(process, 0) for process in PROCESSES} == {0}
+    assert [metrics_port(process, 65_535) for process in PROCESSES][:2] == [65_535, 0]
 
 
 def test_every_process_is_complete(tmp_path: Path) -> None:
