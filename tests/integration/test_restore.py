@@ -5,6 +5,7 @@ Apache Kafka, redis-server, workers, `sentinel archive`, `restore`, `verify` and
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
@@ -32,6 +33,7 @@ from tests.integration.apache_kafka import ApacheKafka
 from tests.integration.servers import RedisServer
 from tests.worker_harness import Stage, Threaded
 
+_groups = itertools.count()
 ARCHIVED, LATER, NEW = 600, 200, 150
 """Payments that are archived, decided after the last archiving, and sent after the restoring."""
 
@@ -77,7 +79,7 @@ def streams() -> tuple[list[Record], list[Record], list[Record]]:
 def decide(on: Stage, records: list[Record], total: int) -> None:
     """Send, and have a worker of its own group decide until the log holds so many payments."""
     on.produce(records)
-    with on.log() as log, Threaded(on.changed(consumer_group=f"{on.settings.log_prefix}-{total}")) as worker:
+    with on.log() as log, Threaded(on.changed(consumer_group=f"{on.settings.log_prefix}-{next(_groups)}")) as worker:
         h.wait_for_decisions(on, log, total, worker.check)
 
 
@@ -212,3 +214,25 @@ def test_a_damaged_archive_is_not_restored(on: Stage, server: RedisServer) -> No
         assert_empty(on)
     restore.run(on.settings, "the disk burnt", Anchors([]), quiet=True)
     assert whole(on.changed(snapshot_directory="none")) == []
+
+
+def test_a_log_with_tokens_goes_on_with_its_vault(on: Stage, server: RedisServer, tmp_path: Path) -> None:
+    """The vault is not in the archive: with it, accounts keep their tokens, and what is decided again is the same; a
+    worker with another one refuses the log.
+    """
+    on = on.changed(tokenise=True, vault=str(tmp_path / "vault" / "vault.db"))
+    first, second, _ = streams()
+    decide(on, first, ARCHIVED)
+    archive.run(on.settings, trim=True, quiet=True)
+    decide(on, second, ARCHIVED + LATER)
+    before, kept = made(on), [part.transactions for part in h.log_of(on)]
+    destroy(server)
+    restored = restore.run(on.settings, "the disk burnt", Anchors([]), quiet=True)
+    other = on.changed(vault=str(tmp_path / "other" / "vault.db"))
+    with on.log() as log:
+        assert restored["tokens"] == control_stream.identity_of(log).tokens != ""
+        with pytest.raises(BadInput, match="name its vault"):
+            bootstrap.ensure(log, other.settings)
+    decide(on, [], ARCHIVED + LATER)
+    assert made(on) == before and [part.transactions for part in h.log_of(on)] == kept
+    h.assert_sound(on)
