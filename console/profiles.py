@@ -71,7 +71,8 @@ def _secrets(s: Settings) -> Iterator[Missing]:
         yield Missing(f"the settings file holds the secret {name}", f"keep it {where}")
 
 
-def _folders(s: Settings) -> Iterator[Missing]:
+def folder_gaps(s: Settings) -> Iterator[Missing]:
+    """Who else may change or read the snapshots."""
     folder = Path(s.snapshot_directory)
     if folder.is_dir() and (why := may_be_changed_by_others(folder)):
         yield Missing(f"others may change snapshots: {why}", f"chmod 700 {folder}, below folders of root or this user")
@@ -131,7 +132,7 @@ REQUIREMENTS: dict[str, Check] = {
     "TLS and a user on the log server": _log_server_transport,
     "TLS and a user on Kafka": _kafka_transport,
     "secrets outside the settings file": _secrets,
-    "folders of this user alone": _folders,
+    "folders of this user alone": folder_gaps,
     "an identity": _identity,
     "tokens instead of identifiers": _tokens,
     "anchors outside the log": _anchors,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
@@ -10,10 +11,15 @@ import redis
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
 
 from console import wiring
+from console.tables import span_text
 from core.log.redis_transport import open_client, translate
 from core.settings import Settings
 
 REDIS_MINIMUM = (6, 2)
+MEMORY_SHARE_MAX, MEMORY_SHARE_UNLIMITED = 0.9, 0.6
+"""Of the machine's memory: what maxmemory may be at most; what a server without it may use before that is said."""
+CLOCK_S, CLOCK_FAIL_S = 2.0, 60.0
+"""How far apart clocks may be; beyond the second, payments are soon rejected for their times (`core.receipt`)."""
 VALKEY_TRUNCATES_WHOLE = (9, 1, 2)
 """Redis, and earlier Valkey versions, truncate an append-only file within a transaction (valkey-io/valkey#4342)."""
 
@@ -50,6 +56,7 @@ def log_server_findings(s: Settings) -> Iterator[Finding]:
         for node in nodes:
             name = f"log server {_address(node, s)}"
             yield from node_findings(node, name)
+            yield from clock_findings(node, name)
             yield from _acceptance(node, name, s)
 
 
@@ -106,13 +113,53 @@ def node_findings(node: redis.Redis, name: str) -> Iterator[Finding]:
         )
     if str(info.get("aof_last_write_status", "ok")) != "ok":
         yield Finding(name, "fail", "its last write to disk failed", "free disk space")
+    if str(info.get("aof_last_bgrewrite_status", "ok")) != "ok":
+        remedy = "give its disk as much free space as the log takes, then run BGREWRITEAOF"
+        yield Finding(name, "warn", "its last rewrite of the append-only file failed: the file only grows", remedy)
+    yield from _memory(info, name)
+
+
+def _memory(info: Mapping[str, Any], name: str) -> Iterator[Finding]:
     limit, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
+    machine = int(info.get("total_system_memory", 0))
+    if machine and (limit > MEMORY_SHARE_MAX * machine or (not limit and used > MEMORY_SHARE_UNLIMITED * machine)):
+        what = (
+            f"maxmemory is {limit / machine:.0%}"
+            if limit
+            else f"there is no maxmemory, and it uses {used / machine:.0%}"
+        )
+        yield Finding(
+            name,
+            "warn",
+            f"{what} of the machine's memory: when that is full, the system kills it instead of refusing a batch",
+            "set maxmemory to at most 80% of the machine's memory, and run `sentinel archive --trim`",
+        )
     if limit and used > 0.8 * limit:
         yield Finding(
             name,
             "fail" if used >= limit else "warn",
             f"{used / limit:.0%} of maxmemory is used" + (": it refuses every batch" if used >= limit else ""),
             "run `sentinel archive --trim`, which works on a full server too, or raise maxmemory",
+        )
+
+
+def clock_findings(node: redis.Redis, name: str) -> Iterator[Finding]:
+    """Whether its clock and this machine's agree."""
+    begin = time.time()
+    try:
+        seconds, microseconds = node.time()
+    except NoPermissionError:
+        return
+    took = time.time() - begin
+    apart = seconds + microseconds / 1e6 - (begin + took / 2)
+    if abs(apart) > CLOCK_S + took / 2:
+        side = "ahead of" if apart > 0 else "behind"
+        yield Finding(
+            name,
+            "fail" if abs(apart) > CLOCK_FAIL_S else "warn",
+            f"its clock is {span_text(abs(apart) * 1000)} {side} this machine's: a wrong clock rejects payments as of"
+            " the future or the past, and dates seals wrongly",
+            "run chrony or another NTP client on both, and find out which is wrong",
         )
 
 

@@ -123,8 +123,8 @@ def open_hot(s: Settings) -> EventLog:
             log.signer = identity_keys.read(Path(s.identity_key), os.environ)
         log.control_head()  # a wrong address fails here, in one line
     except Unavailable as error:
-        remedy = _remedy(str(error), s)
-        raise type(error)(f"{error}: {remedy}") if remedy else error from None
+        hint = remedy(str(error), s)
+        raise type(error)(f"{error}: {hint}") if hint else error from None
     return log
 
 
@@ -137,7 +137,7 @@ server's alert arrives, or its end of the connection is gone before the client r
 """
 
 
-def _remedy(text: str, s: Settings) -> str:
+def remedy(text: str, s: Settings) -> str:
     """The settings to look at when the log server can't be reached; "" if the text does not tell."""
     if "CERTIFICATE_VERIFY_FAILED" in text:
         if "mismatch" in text:

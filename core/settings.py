@@ -160,7 +160,7 @@ FILE_VARIABLE = "SENTINEL_CONFIG"
 """Names the settings file, as `--config` does."""
 UNREAD = Path("sentinel.toml")
 """Earlier releases read this file of the current folder without being asked."""
-_TABLES = ("kafka", "learn", "cases", "oidc", "anchors", "responders")
+TABLES = ("kafka", "learn", "cases", "oidc", "anchors", "responders")
 """Settings that are tables: they can be set only in a file."""
 _RANGES: dict[str, tuple[float, float]] = {
     "partitions": (1, 10_000),
@@ -220,7 +220,7 @@ def load(environ: Mapping[str, str], path: Path | None = None, overrides: Mappin
         _check_modes(file, in_file)
     for name in Settings.__struct_fields__:
         variable = environment_name(name)
-        if variable in environ and name not in _TABLES:
+        if variable in environ and name not in TABLES:
             values[name], origin[name] = environ[variable], variable
             if any("\ud800" <= c <= "\udfff" for c in environ[variable]):  # bytes that were not UTF-8
                 raise BadInput(f"{variable} is not UTF-8")

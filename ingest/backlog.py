@@ -41,16 +41,20 @@ class Group(NamedTuple):
     assigned: frozenset[int]
     owners: tuple[Member, ...] = ()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody is in it. A broker may name nobody of a group that works."""
+        return not self.members and self.state in ("empty", "dead")
+
     def __str__(self) -> str:
         return f"group {self.state}, {self.members} members, partitions assigned: {sorted(self.assigned)}"
 
 
-def waiting(settings: Settings, offsets: Mapping[int, int]) -> set[int]:
-    """The partitions of the transactions topic that hold a message at or after this offset, or can't be read there.
+def waiting(settings: Settings, topic: str, offsets: Mapping[int, int]) -> set[int]:
+    """The topic's partitions that hold a message at or after this offset, or can't be read there.
 
     Raises BadInput for a Kafka setting that is not valid.
     """
-    topic = settings.transactions_topic
     consumer = kafka_client.feedback_consumer(settings)
     left, found = set(offsets), set()
     try:

@@ -145,13 +145,19 @@ class Stage:
 
     def worker(self, name: str, *flags: str) -> Service:
         """A worker as a child process, not started yet; its statistics go where `stats` reads them."""
-        config = self.directory / f"{self.settings.log_prefix}.toml"
-        known = msgspec.to_builtins(self.settings)
-        config.write_text("".join(f"{key} = {_toml(value)}\n" for key, value in known.items() if key != "kafka"))
         stats = str(self._stats_path(name))
+        config = str(self.config())
         return Service(
-            name, ["ingest", "--config", str(config), "--stats-file", stats, *flags], self.settings, self.directory
+            name, ["ingest", "--config", config, "--stats-file", stats, *flags], self.settings, self.directory
         )
+
+    def config(self, more: str = "") -> Path:
+        """A settings file with these settings but their tables, and `more` TOML."""
+        config = self.directory / f"{self.settings.log_prefix}.toml"
+        known = {key: value for key, value in msgspec.to_builtins(self.settings).items() if not isinstance(value, dict)}
+        config.write_text("".join(f"{key} = {_toml(value)}\n" for key, value in known.items()) + more)
+        config.chmod(0o600)
+        return config
 
     def _stats_path(self, name: str) -> Path:
         return self.directory / f"{name}.stats.json"

@@ -118,6 +118,15 @@ class CheckpointStore:
         except (OSError, ValueError, *UNDECODABLE, Corrupt):
             return None
 
+    def places(self, projection: Projection[Any]) -> dict[int, int]:
+        """By source, the sequence up to which the file says that it holds states, unchecked; none if there is none."""
+        try:
+            with open(self.path(projection), "rb") as file:
+                header = msgspec.json.decode(file.readline(_HEADER_BYTES_MAX), type=_Header)
+        except (OSError, *UNDECODABLE):
+            return {}
+        return {source: section.sequence for source, section in header.sources.items()}
+
     def current(self, name: str) -> int | None:
         """The version of projection `name` that readers use; None if none has been chosen."""
         try:

@@ -28,7 +28,7 @@ from learners.drift import policy as drift
 from models import artifacts
 from projections import catalogue
 from projections.tables import catalogue as tables
-from tests.builders import dashboards, panels, real_faults
+from tests.builders import broken_setups, dashboards, panels, real_faults
 from tests.simulation import report
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -125,6 +125,7 @@ WHOLE: dict[str, Callable[[], str]] = {
 }
 TABLES: dict[str, Callable[[], str]] = {
     "api.md": access.matrix,
+    "doctor.md": broken_setups.markdown,
     "drift.md": drift.markdown,
     "identity.md": authority.matrix,
     "feedback.md": feedback_sources.markdown,

@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import Consumer
 
 from console import findings as doctor
+from console import stream_findings
 from console.server_findings import Finding
 from console.stack import Broker, Valkey
 from core.events import Position
@@ -26,7 +27,7 @@ from tests.worker_harness import Stage, Threaded
 
 @pytest.fixture
 def on(broker: Broker, valkey_server: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    monkeypatch.setattr(doctor, "BACKLOG_S", 0.5)
+    monkeypatch.setattr(stream_findings, "BACKLOG_S", 0.5)
     made = h.stage(broker.bootstrap, valkey_server.host, valkey_server.port, tmp_path, dead_letter_topic="")
     made.create_topics()
     made.produce(h.synthetic(200))
@@ -35,7 +36,7 @@ def on(broker: Broker, valkey_server: Valkey, tmp_path: Path, monkeypatch: pytes
 
 
 def findings(on: Stage) -> list[Finding]:
-    return [f for f in doctor.guarded(doctor.log_findings, on.settings) if f.check == "backlog"]
+    return [f for f in doctor.guarded(stream_findings.stream_findings, on.settings) if f.check == "backlog"]
 
 
 def test_doctor_sees_a_backlog_without_workers(on: Stage) -> None:

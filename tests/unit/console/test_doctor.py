@@ -141,8 +141,8 @@ def test_a_directory_on_a_full_disk_is_found(tmp_path: Path) -> None:
     s = Settings(snapshot_directory=str(tmp_path / "snapshots"), archive=str(tmp_path / "archive"))
 
     def found() -> dict[str, str]:
-        checks = [check for check in findings.CHECKS if check.__name__ in ("_snapshots", "_archive")]
-        return {finding.check: finding.status for check in checks for finding in check(s)}
+        checks = [check for check in findings.CHECKS if check.name in ("snapshots", "archive")]
+        return {finding.check: finding.status for check in checks for finding in check.ask(s)}
 
     assert found() == {"snapshots": "ok"}
     (tmp_path / "archive").mkdir()

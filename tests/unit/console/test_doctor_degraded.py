@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from console.findings import degraded_findings
+from console.log_findings import degraded_findings
 from core import control_stream
 from core.events import DegradationEnded, DegradationStarted, ModelDeployed
 from models.shipped import shipped_baseline
