@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+import msgspec
 
 from console import wiring
 from core import control_stream
@@ -14,7 +16,24 @@ from core.events import ModelRegistered, Position
 from core.log.base import EventLog
 from core.policy import check_thresholds
 from core.times import parse_iso
+from core.validation import AMOUNT_MAX, ID_CHARACTERS_MAX
 from projections.audit.whatif import Changes, Scope, programs
+
+Word = Annotated[str, msgspec.Meta(max_length=ID_CHARACTERS_MAX)]
+
+
+class OtherPayment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Values that the payment has instead; what is not given stays. Texts may be "" for unknown."""
+
+    amount: Annotated[float, msgspec.Meta(ge=0, le=AMOUNT_MAX)] | None = None
+    merchant_id: Word | None = None
+    merchant_category: Word | None = None
+    country: Word | None = None
+    channel: Word | None = None
+    device_id: Word | None = None
+    card_id: Word | None = None
+    ip: Word | None = None
+    attributes: dict[str, float | str] | None = None
 
 
 class Wanted(NamedTuple):

@@ -1,5 +1,6 @@
-"""The example notebook of the client, docs/client.ipynb: its cells are run against the API on a log of the synthetic
-stream, and stored with what they gave. `python -m tests.builders.notebook` writes it; a test compares it.
+"""The example notebooks, docs/client.ipynb of the API's client and docs/log.ipynb of the package `stream_sentinel`:
+their cells are run on a log of the synthetic stream, and stored with what they gave. `python -m
+tests.builders.notebook` writes them; tests compare them.
 """
 
 from __future__ import annotations
@@ -116,12 +117,17 @@ def written() -> str:
     baseline_log.fill(log, transactions=2500, accounts=40)
     with tempfile.TemporaryDirectory() as directory, _served(log, Path(directory)):
         held: dict[str, Any] = {}
-        cells = [
-            _markdown(n, text) if kind == "markdown" else _run(n, text, held) for n, (kind, text) in enumerate(CELLS)
-        ]
+        text = executed(CELLS, held)
         held["sentinel"].close()
+    return text
+
+
+def executed(cells: list[Cell], held: dict[str, Any]) -> str:
+    """The cells as a notebook, run one after another. held: their variables."""
     notebook = {
-        "cells": cells,
+        "cells": [
+            _markdown(n, text) if kind == "markdown" else _run(n, text, held) for n, (kind, text) in enumerate(cells)
+        ],
         "metadata": {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
@@ -186,4 +192,7 @@ def _served(log: MemoryLog, directory: Path) -> Iterator[None]:
 
 
 if __name__ == "__main__":
+    from tests.builders import log_notebook
+
     FILE.write_text(written(), encoding="utf-8")
+    log_notebook.FILE.write_text(log_notebook.written(), encoding="utf-8")

@@ -14,7 +14,7 @@ from console.api.desk import Desk
 from console.api.labelled import labels
 from console.api.problems import ProblemError
 from console.api.requests import Asked, Name, desk, json
-from console.whatif_changes import Wanted, check, logged_artifact, registered, scope_of, words
+from console.whatif_changes import OtherPayment, Wanted, check, logged_artifact, registered, scope_of, words
 from console.whatif_report import Line
 from core import control_stream
 from core.context import Resolver
@@ -22,7 +22,6 @@ from core.errors import BadInput
 from core.events import Decision, Position, TransactionScored
 from core.replay import Timeline
 from core.tokens import PREFIXES
-from core.validation import AMOUNT_MAX, ID_CHARACTERS_MAX
 from projections.audit import whatif
 from projections.audit.stored_batch import NotStored
 from projections.audit.whatif import Changed, Changes, Outcome, Scope
@@ -33,7 +32,6 @@ from projections.labelling.view import LabelView
 FOLD_MAX = 20_000
 """Decisions that one request may fold, at up to 0.5 ms each. Stored columns have no such limit."""
 Probability = Annotated[float, msgspec.Meta(gt=0, le=1)]
-Word = Annotated[str, msgspec.Meta(max_length=ID_CHARACTERS_MAX)]
 Loss = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 
 
@@ -170,20 +168,6 @@ def _folded(
         head = here.log.head(partition)
         parts.append(whatif.run(here.log, partition, head, timeline, changes, within, labelled, top=top))
     return Outcome.joined(parts, top)
-
-
-class OtherPayment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Values that the payment has instead; what is not given stays. Texts may be "" for unknown."""
-
-    amount: Annotated[float, msgspec.Meta(ge=0, le=AMOUNT_MAX)] | None = None
-    merchant_id: Word | None = None
-    merchant_category: Word | None = None
-    country: Word | None = None
-    channel: Word | None = None
-    device_id: Word | None = None
-    card_id: Word | None = None
-    ip: Word | None = None
-    attributes: dict[str, float | str] | None = None
 
 
 class PaymentAsked(OtherSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
