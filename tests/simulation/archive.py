@@ -42,6 +42,9 @@ class SimulatedStore(Store):
     def open(self, name: str) -> Any:
         raise NotImplementedError("parts of files are not read here")
 
+    def names(self, folder: str) -> list[str]:
+        return sorted(self.sizes(folder))
+
     def sizes(self, folder: str) -> dict[str, int]:
         path = self._path(folder)
         return {name: self._disk.stat(f"{path}/{name}").st_size for name in self._disk.listdir(path)}
