@@ -20,6 +20,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from console.command_group import Group
 from console.command_page import INTERRUPTED, epilogue
 from console.completing import VARIABLE, answer
 from console.terminal import harmless_output
@@ -140,7 +141,7 @@ def application(names: Iterable[str] = COMMANDS) -> typer.Typer:
         module, _, attribute = COMMANDS[name].partition(".")
         command = getattr(import_module(f"console.commands.{module}"), attribute)
         if isinstance(command, typer.Typer):
-            app.add_typer(command, name=name)
+            app.add_typer(command, name=name, cls=Group)
         else:
             app.command(name)(command)
     app.callback(invoke_without_command=True)(_version)
@@ -201,17 +202,7 @@ def _run() -> None:
             show()
             sys.exit(code)
         said = " ".join(message().split()).removesuffix(".")
-        _fail(f"{said}{_belongs(getattr(error, 'option_name', ''), context)} ({context.command_path} --help)", code)
-
-
-def _belongs(option: str, context: typer.Context) -> str:
-    """Where an unknown option goes, if the command's group takes it; else ""."""
-    group = context.parent
-    while option and group is not None:
-        if any(option in parameter.opts for parameter in group.command.params):
-            return f"; it goes before the subcommand: {group.command_path} {option} … {context.info_name}"
-        group = group.parent
-    return ""
+        _fail(f"{said} ({context.command_path} --help)", code)
 
 
 def _without_card_data(message: str) -> str:

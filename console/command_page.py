@@ -17,8 +17,8 @@ _OWN = {
 _HEAD = """# Commands
 
 Every command has `--help` (`-h`), and `--json` where a script may read its output; answers go to stdout, all else to
-stderr. Options that name the servers stand before the subcommand of a group. `eval "$(sentinel completion bash)"`
-completes commands and options.
+stderr. Options of a group (`sentinel query --redis-port 6380 stats`) may also stand after its subcommand.
+`eval "$(sentinel completion bash)"` completes commands and options.
 
 A mistake is one line on stderr that says what to do, and an exit code. Ctrl-C ends every command with one line; a
 service (`run`, `ingest`, `respond`, `serve`, `sample`) finishes what it has begun, as at SIGTERM.

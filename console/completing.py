@@ -24,7 +24,9 @@ FILE = Path(__file__).parent / "completion_words.json"
 
 
 class Words(msgspec.Struct, frozen=True):
-    """What may follow a command: subcommands and options with their help; valued: the options that take a value."""
+    """What may follow a command: subcommands, and options, those of its group too, with their help; valued: the options
+    that take a value.
+    """
 
     commands: dict[str, str] = {}
     options: dict[str, str] = {}
@@ -35,19 +37,21 @@ def words_of(program: Any) -> dict[str, Words]:
     """All commands' words by their path ("", "case", "case assign"), from the program itself."""
     found: dict[str, Words] = {}
 
-    def walk(command: Any, path: tuple[str, ...]) -> None:
+    def walk(command: Any, path: tuple[str, ...], above: Words) -> None:
         below = {name: each for name, each in getattr(command, "commands", {}).items() if not each.hidden}
         shown = [each for each in command.params if each.param_type_name == "option" and not each.hidden]
         helped = {name: _first_line(each.help) for each in shown for name in (*each.opts, *each.secondary_opts)}
         found[" ".join(path)] = Words(
             {name: each.get_short_help_str(KEPT_MAX) for name, each in below.items()},
-            {**{name: text for name, text in helped.items() if name.startswith("--")}, "--help": "Show help."},
-            frozenset(name for each in shown if not each.is_flag for name in each.opts),
+            above.options
+            | {name: text for name, text in helped.items() if name.startswith("--")}
+            | {"--help": "Show help."},
+            above.valued | {name for each in shown if not each.is_flag for name in each.opts},
         )
         for name, each in below.items():
-            walk(each, (*path, name))
+            walk(each, (*path, name), found[" ".join(path)] if path else Words())
 
-    walk(program, ())
+    walk(program, (), Words())
     return found
 
 

@@ -56,7 +56,7 @@ def options(
     log_prefix: LogPrefix = None,
     checkpoint_directory: Checkpoints = DIRECTORY,
 ) -> None:
-    """Options that name the log come before the subcommand: `sentinel query --redis-port 6380 stats`."""
+    """Options that name the log come before the subcommand or after it: `sentinel query --redis-port 6380 stats`."""
     context.obj = LogOptions(config, redis_host, redis_port, log_prefix, checkpoint_directory)
 
 

@@ -77,7 +77,9 @@ def case(
     log_prefix: LogPrefix = None,
     checkpoint_directory: Checkpoints = DIRECTORY,
 ) -> None:
-    """Options that name servers come before the subcommand. Acts go through Kafka and wait until they are recorded."""
+    """Options that name servers come before the subcommand or after it. Acts go through Kafka, and wait until they are
+    recorded.
+    """
     s = wiring.settings(
         config, kafka_servers=kafka_servers, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix
     )

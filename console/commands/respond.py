@@ -104,7 +104,7 @@ def respond(
 
     sentinel respond
 
-    Options that name servers come before a subcommand. SIGTERM and Ctrl-C end what is running in order.
+    Options that name servers come before a subcommand or after it. SIGTERM and Ctrl-C end what is running in order.
     """
     context.obj = _Options(config, kafka_servers, redis_host, redis_port, log_prefix, checkpoint_directory)
     if context.invoked_subcommand is None:

@@ -123,6 +123,7 @@ def trial(name: str, place: Place) -> list[str]:
     payment, account, champion = n["transaction"], n["account"], n["champion"]
     more: dict[str, list[str]] = {
         "audit": [payment],
+        "alerts": ["all"],
         "sql": ["select count(*) from control"],
         "export": [str(here / "exported")],
         "prove": [payment, "--out", str(here / "proof")],

@@ -20,10 +20,12 @@ from models.shipped import shipped_baseline
         (["model", "promot"], "No such command 'promot'. Did you mean 'promote'? (sentinel model --help)"),
         (["model", "promote", "a-1.0.0"], "Missing option '--reason' (sentinel model promote --help)"),
         (["produce", "--zzz"], "No such option: --zzz (sentinel produce --help)"),
+        (["query", "stats", "--zzz"], "No such option: --zzz (sentinel query stats --help)"),
+        (["query", "stats", "--redis-port"], "Option '--redis-port' requires an argument (sentinel query --help)"),
         (
-            ["query", "stats", "--redis-port", "1"],
-            "No such option: --redis-port; it goes before the subcommand: sentinel query --redis-port … stats"
-            " (sentinel query stats --help)",
+            ["query", "stats", "--redis-port", "x"],
+            "Invalid value for '--redis-port': Input should be a valid integer, unable to parse string as an integer"
+            " (sentinel query --help)",
         ),
         (["query", "cases", "--severity", "x"], "--severity must be one of low, medium, high, critical, not 'x'"),
         (
