@@ -28,7 +28,8 @@ END_S = 10.0
 
 class ProcessState(msgspec.Struct, frozen=True):
     """A process in `state.json`. since: when it came into this state, epoch ms; restarts: how often it was started
-    again; said: how it ended the last time, "" if it never did; process: None if it does not run.
+    again; said: how it ended the last time, "" if it never did; process: None if it does not run; port: where it
+    answers `/readyz`, 0 for nowhere.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ProcessState(msgspec.Struct, frozen=True):
     restarts: int
     said: str
     process: ProcessId | None
+    port: int = 0
 
     @property
     def pid(self) -> int | None:
@@ -46,7 +48,7 @@ class ProcessState(msgspec.Struct, frozen=True):
 
 class RunState(msgspec.Struct, frozen=True):
     """`state.json`. url: the console's; started_at: of the run, epoch ms; config: the settings file that it was given;
-    is_local: whether the servers are its own.
+    is_local: whether the servers are its own; metrics_host: where processes answer `/readyz`.
     """
 
     supervisor: ProcessId
@@ -55,6 +57,7 @@ class RunState(msgspec.Struct, frozen=True):
     config: str | None
     is_local: bool
     processes: list[ProcessState]
+    metrics_host: str = "127.0.0.1"
 
     @property
     def pid(self) -> int:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from console.processes import PROCESSES
 from console.stack import LocalStack, free_port, is_free
 from core.errors import UNDECODABLE, BadInput, Unavailable
 from core.files import write_atomic
@@ -24,8 +25,11 @@ PARTITIONS = 4
 
 
 class _Ports(msgspec.Struct, frozen=True):
+    """metrics: the first of as many as there are processes (`console.processes.metrics_port`)."""
+
     kafka: int
     redis: int
+    metrics: int = 0
 
 
 class Servers(NamedTuple):
@@ -60,6 +64,7 @@ def servers_of(s: Settings, directory: Path, *, local: bool) -> Servers:
         **stack.settings,
         partitions=s.partitions if s.is_given("partitions") else PARTITIONS,
         snapshot_directory=str(directory / "snapshots"),
+        metrics_port=s.metrics_port or ports.metrics,
     )
     return Servers(changed, stack)
 
@@ -74,14 +79,24 @@ def _known(file: Path) -> _Ports | None:
 
 def _ports(file: Path, known: _Ports | None) -> _Ports:
     """The known ports if they are free, so that other commands' settings stay right; else others."""
-    if known is not None and is_free(known.kafka) and is_free(known.redis):
-        return known
-    found = _Ports(free_port(), free_port())
+    kept = known or _Ports(0, 0)
+    is_free_still = bool(kept.kafka) and is_free(kept.kafka) and is_free(kept.redis)
+    kafka, redis = (kept.kafka, kept.redis) if is_free_still else (free_port(), free_port())
+    metrics = kept.metrics
+    while not metrics or not all(port not in (kafka, redis) and is_free(port) for port in _row(metrics)):
+        metrics = free_port()
+    found = _Ports(kafka, redis, metrics)
+    if found == known:
+        return found
     try:
         write_atomic(file, msgspec.json.encode(found), b"\n")
     except OSError as error:
         raise Unavailable(f"can't write {file}: {error.strerror}") from None
     return found
+
+
+def _row(first: int) -> range:
+    return range(first, first + len(PROCESSES))
 
 
 def write_environment(servers: Servers, directory: Path) -> Path | None:

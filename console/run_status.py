@@ -1,6 +1,6 @@
 """What `sentinel status` says: each process of a folder's run, and what it says of itself.
 
-States and restarts are the supervisor's; what is behind them is asked now: the console whether it can answer, the
+States and restarts are the supervisor's; what is behind them is asked now: every process whether it is ready, the
 worker which partitions it owns, and the servers how many messages are undecided.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -19,12 +18,11 @@ import msgspec
 from console import wiring
 from console.background import last_error
 from console.process_ids import is_alive
-from console.processes import PROCESSES
 from console.run_folder import ProcessState, RunState, holder, read_state
 from console.run_logs import SUPERVISOR
 from console.run_place import environment
 from console.service import read_stats
-from core.errors import SentinelError
+from core.errors import UNDECODABLE, SentinelError
 from core.settings import Settings, load
 from ingest import backlog
 
@@ -58,6 +56,12 @@ class StatusAnswer(msgspec.Struct, frozen=True):
     processes: list[ProcessRow]
 
 
+class _Readiness(msgspec.Struct, frozen=True):
+    """What `/readyz` answers (`ingest.health`)."""
+
+    checks: dict[str, str]
+
+
 def status(folder: Path) -> StatusAnswer:
     """The state of the folder's run now. Takes seconds if servers don't answer."""
     run, state = holder(folder), read_state(folder)
@@ -84,12 +88,10 @@ def _health(folder: Path, state: RunState, each: ProcessState) -> str:
         return "not ready: it has just ended"
     if each.state != READY:
         return each.said
-    asked: dict[str, Callable[[], str]] = {
-        "partitions": lambda: _owned(folder / "worker.json"),
-        "http": lambda: _answer(f"{state.url}/readyz"),
-    }
-    kind = next((process.ready for process in PROCESSES if process.name == each.name), "running")
-    return asked[kind]() if kind in asked else ""
+    wrong = _not_ready(state, each)
+    if wrong:
+        return f"not ready: {wrong}"
+    return _owned(folder / "worker.json") if each.name == "worker" else "answers" if each.port else ""
 
 
 def _owned(stats_file: Path) -> str:
@@ -99,15 +101,22 @@ def _owned(stats_file: Path) -> str:
     return f"owns {len(stats['partitions'])} partitions, decided {stats['transactions']:,} payments since it started"
 
 
-def _answer(url: str) -> str:
+def _not_ready(state: RunState, each: ProcessState) -> str:
+    """What the process says is wrong with it; "" for nothing, or if it can't be asked."""
+    if not each.port:
+        return ""
+    host = state.metrics_host if ":" not in state.metrics_host else f"[{state.metrics_host}]"
     try:
-        with urlopen(url, timeout=ASK_S):
-            return "answers"
+        with urlopen(f"http://{host}:{each.port}/readyz", timeout=ASK_S):
+            return ""
     except HTTPError as error:
-        said = error.read(500).decode(errors="replace").strip()
-        return f"not ready: it answers {error.code} {said}"
+        try:
+            checks = msgspec.json.decode(error.read(), type=_Readiness).checks
+        except UNDECODABLE:
+            return f"it answers {error.code}"
+        return "; ".join(f"{name}: {wrong}" for name, wrong in checks.items() if wrong)
     except (URLError, OSError) as error:
-        return f"not ready: it does not answer ({getattr(error, 'reason', error)})"
+        return f"it does not answer ({getattr(error, 'reason', error)})"
 
 
 def _undecided(folder: Path, state: RunState) -> tuple[int | None, str]:

@@ -149,7 +149,15 @@ class Run:
                     self.ready()
         found = [self._state_of(unit) for unit in self.supervisor.units]
         config = None if self.place.config is None else str(self.place.config)
-        state = RunState(self._id, self.place.url, self._started_at, config, self.servers.stack is not None, found)
+        state = RunState(
+            self._id,
+            self.place.url,
+            self._started_at,
+            config,
+            is_local=self.servers.stack is not None,
+            processes=found,
+            metrics_host=self.servers.settings.metrics_host,
+        )
         with contextlib.suppress(OSError):  # a full disk stops no process
             write_atomic(self._state_file, msgspec.json.encode(state), b"\n", durable=False)
 
@@ -157,7 +165,9 @@ class Run:
         since = time.time() - (time.monotonic() - unit.since if unit.since else 0.0)
         pid = unit.child.pid if unit.child.running else None
         process = process_id(pid) if pid is not None else None
-        return ProcessState(unit.name, unit.state, int(since * 1000), unit.restarts, unit.said, process)
+        first = self.servers.settings.metrics_port
+        port = next((metrics_port(each, first) for each in self.processes if each.name == unit.name), 0)
+        return ProcessState(unit.name, unit.state, int(since * 1000), unit.restarts, unit.said, process, port)
 
     def _before_stop(self, name: str) -> None:
         if name != "worker" or self.servers.stack is None:
