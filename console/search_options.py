@@ -61,7 +61,7 @@ def plain_rows(frame: Any) -> list[dict[str, Any]]:
 def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """The rows as CSV with a header; values of a list are separated by spaces."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow(map(csv_cell, columns))
     for row in rows:
         cells = (row[column] for column in columns)
         writer.writerow([csv_cell(" ".join(map(str, v)) if isinstance(v, list | tuple) else v) for v in cells])
