@@ -132,11 +132,7 @@ class Run:
         return self.servers.stack is None or len(stats["partitions"]) == self.servers.settings.partitions
 
     def _answers(self) -> bool:
-        try:
-            with urlopen(f"{self.place.url}/readyz", timeout=1.0) as answer:
-                return bool(answer.status == 200)
-        except (URLError, OSError):
-            return False
+        return answers(f"{self.place.url}/readyz")
 
     def _changed(self) -> None:
         does = {process.name: process.does for process in self.processes}
@@ -183,6 +179,15 @@ class Run:
 
 def _nothing() -> None:
     pass
+
+
+def answers(url: str) -> bool:
+    """Whether a server says 200 there."""
+    try:
+        with urlopen(url, timeout=1.0) as answer:
+            return bool(answer.status == 200)
+    except (URLError, OSError):
+        return False
 
 
 def _left(s: Settings) -> int:

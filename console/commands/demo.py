@@ -1,9 +1,10 @@
-"""`sentinel demo`: the whole system on this machine, in about a minute, verified by replay."""
+"""`sentinel demo`: the whole system on this machine, or the adaptive loop's month, each verified by replay."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -15,6 +16,7 @@ from console import demo_run, wiring
 from console.commands.produce import synthetic_config
 from console.dataset_options import Dataset, Limit, choose
 from console.options import Json
+from core.errors import BadInput
 
 TRANSACTIONS = 60_000
 RATE = 3_000.0
@@ -32,19 +34,38 @@ def demo(
         typer.Option(help=f"Transactions per second. Default: {RATE:g}; for a dataset, as fast as possible."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the synthetic stream.")] = 7,
+    loop: Annotated[
+        bool,
+        typer.Option(
+            "--loop",
+            help="Show the adaptive loop instead: a month in which fraud changes, a model is trained, tested and"
+            " promoted, and a poisoned one is rolled back.",
+        ),
+    ] = False,
+    browse: Annotated[
+        bool, typer.Option("--console", help="With --loop: then show the month in the web console until Ctrl-C.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Start a local Valkey and a Kafka-compatible broker, decide a stream with known fraud, then replay it bit for bit.
 
-    Exit code 0 only if every produced message is accounted for and every decision is identical on replay.
+    Exit code 0 only if every produced message is accounted for and every decision is identical on replay; with --loop,
+    if the change is detected, the new model promoted, the poisoned one rolled back, and every decision identical.
     """
+    signal.signal(signal.SIGTERM, _interrupt)
+    if browse and not loop:
+        raise BadInput("--console goes with --loop; sentinel run --sample shows the console with a living bank")
+    if loop:
+        if dataset is not None or limit is not None or mapping is not None or rate is not None:
+            raise BadInput("--loop tells a month of its own: leave --dataset, --limit, --mapping and --rate out")
+        _loop(browse, as_json)
+        return
     if dataset is None:
         config = synthetic_config(transactions=transactions, accounts=1_000, merchants=1_000, seed=seed)
         source = choose(None, synthetic=config)
         rate = rate or RATE
     else:
         source = choose(dataset, limit=limit, mapping=mapping)
-    signal.signal(signal.SIGTERM, _interrupt)
     settings = wiring.settings()
     result = demo_run.run(
         source, settings, rate=rate, malformed=dataset is None, jobs=min(2, os.cpu_count() or 1), quiet=as_json
@@ -71,6 +92,20 @@ def demo(
         )
     else:
         print(demo_run.summary(result))
+    if not result.ok:
+        raise typer.Exit(1)
+
+
+def _loop(browse: bool, as_json: bool) -> None:
+    from console import loop_demo  # the training libraries
+
+    def say(day: float, text: str) -> None:
+        print(f"day {day:4.1f}  {text}", file=sys.stderr if as_json else sys.stdout, flush=True)
+
+    def told(result: loop_demo.LoopDemoResult) -> None:
+        print(msgspec.json.encode(result).decode() if as_json else loop_demo.summary(result), flush=True)
+
+    result = loop_demo.run(say=say, told=told, jobs=min(2, os.cpu_count() or 1), browse=browse)
     if not result.ok:
         raise typer.Exit(1)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.builders.bank import Bank
 from tests.builders.bank_life import agreed
@@ -70,8 +70,27 @@ def test_an_experiment_is_started_and_stopped(bob: Page, as_user: Callable[[str]
     settled(bob, "/experiments/autumn")
     expect(bob.locator(".case-head")).to_contain_text("running", timeout=WAIT_MS)
     expect(bob.get_by_role("table", name="arms")).to_contain_text("baseline-1.1.0", timeout=WAIT_MS)
+    expect(bob.get_by_role("table", name="gains")).to_contain_text("nothing known yet", timeout=WAIT_MS)
+    bob.route("**/v1/experiments/autumn*", with_gains)
+    settled(bob, "/experiments/autumn")
+    gains = bob.get_by_role("table", name="gains").locator("tbody tr")
+    expect(gains).to_have_count(1, timeout=WAIT_MS)
+    for shown in ("8.400 %", "2.100 %", "14.700 %"):
+        expect(gains).to_contain_text(shown)
+    bob.unroute("**/v1/experiments/autumn*")
+    settled(bob, "/experiments/autumn")
     act(bob, "Stop", "it was a test")
     expect(bob.locator(".case-head")).to_contain_text("stopped", timeout=WAIT_MS)
+
+
+def with_gains(route: Route) -> None:
+    """The API's answer with one gain, whose interval is known: an experiment has one after days only."""
+    answer = route.fetch()
+    report = answer.json()
+    finding = report["findings"][0]
+    assert isinstance(finding["interval"], list)
+    report["findings"] = [{**finding, "metric": "missed_fraud", "gain": 0.084, "interval": [0.021, 0.147]}]
+    route.fulfill(response=answer, json=report)
 
 
 def approve(page: Page) -> None:

@@ -38,6 +38,27 @@ def processes_of(tmp_path: Path) -> list[str]:
     return found
 
 
+def test_the_loop_is_seen(tmp_path: Path) -> None:
+    """Exit 0; told, promoted, rolled back, every decision identical; no process and no file is left."""
+    done = subprocess.run(
+        [*SENTINEL, "demo", "--loop", "--json"],
+        env=environment(tmp_path, REDIS_PASSWORD="of-another-server"),
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    result = msgspec.json.decode(done.stdout.splitlines()[-1])
+    assert 0 < result["detected_after_h"] <= 96
+    assert result["promoted"] and result["promoted_model"] == "card-1.1.0"
+    assert result["rolled_back"] and result["rolled_back_after_h"] <= 48 and result["poisoned_decisions"] > 500
+    assert result["decisions"] == result["identical"] > 50_000
+    assert b"mallory deploys" in done.stderr and b"decides again" in done.stderr
+    assert not processes_of(tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("sentinel-demo-")]
+
+
 def test_the_demo_accounts_for_everything_and_leaves_nothing(tmp_path: Path) -> None:
     """Exit 0; produced = transactions + rejects; every decision identical; no process and no file is left. Also where
     the settings have another log server's password.

@@ -80,8 +80,8 @@ function Report({ report, labels, act }) {
 
 function Gain({ finding, primary }) {
   const form = UNITS[finding.metric] || UNITS.default;
-  const { low, high } = finding.interval;
-  const isKnown = f.known(low) && Number.isFinite(low) && Number.isFinite(high);
+  const [low, high] = finding.interval;
+  const isKnown = Number.isFinite(low) && Number.isFinite(high) && (low > -1 || high < 1);
   const reach = isKnown ? Math.max(Math.abs(low), Math.abs(high), 1e-12) : 1;
   return html`<tr><td>${finding.arm}</td><td>${f.words(finding.metric)} ${finding.metric === primary ? html`<${Badge}>primary<//>` : ""}</td><td class="num"><b>${form(finding.gain)}</b></td><td>${isKnown ? html`<${Interval} value=${finding.gain} low=${low} high=${high} from=${-reach} to=${reach} zero=${true} label=${`between ${form(low)} and ${form(high)}`} />` : html`<span class="soft">nothing known yet</span>`}</td>
     <td class="num">${isKnown ? form(low) : "–"}</td><td class="num">${isKnown ? form(high) : "–"}</td><td class="wide">${finding.p_better < 0.05 ? html`<span class="approve">● better</span>` : finding.p_worse < 0.05 ? html`<span class="decline">■ worse</span>` : html`<span class="soft">neither</span>`}</td></tr>`;

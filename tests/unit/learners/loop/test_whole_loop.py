@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from console import wiring
+from console.loop_demo import DRIFT, LEARN
 from core import control_stream, events
 from core.codec import decode_control
 from core.context import Resolver
@@ -23,12 +24,10 @@ from core.replay import Timeline
 from core.times import DAY_MS
 from core.verification import verify
 from ingest.offline import OfflineIngest
-from learners.drift.policy import DriftConfig
 from learners.governance import models as acts
 from learners.governance.control_events import Act, Artifact
 from learners.loop.evidence import ExperimentReports
 from learners.loop.orchestrator import Orchestrator, Tools
-from learners.loop.settings import LearnSettings
 from learners.loop.state import loop_state
 from learners.training import reading
 from learners.training.online import OnlineLearner
@@ -54,27 +53,6 @@ CONFIG = SyntheticConfig(
     drift_at=0.4,
     drift="amount",
     label_delay_days=0.3,
-)
-SETTINGS = LearnSettings(
-    labels_min=10**9,  # only drift may start a training here
-    drift_severity="low",
-    interval_days=3.0,
-    train_days=7.0,
-    holdout_days=3.0,
-    maturity_days=1.0,
-    candidates=("retrained",),
-    shadow_hours=12.0,
-    alert_rate_ratio_max=1e6,
-    window_days=2.0,
-    ramp=((0.0, 10_000),),
-    primary="missed_fraud",
-    guardrails=("false_positive",),
-    guardrail_margin=0.05,
-    accounts_min=100,
-    gate={"rounds": 100, "psi_max": 50.0, "decisions_changed_max": 0.5, "latency_us_max": 10_000.0},
-)
-DRIFT = DriftConfig(
-    reference_ms=7 * DAY_MS, windows_ms=(DAY_MS, 2 * DAY_MS), settle_ms=3 * DAY_MS, step_ms=DAY_MS, maturity_ms=DAY_MS
 )
 
 
@@ -120,7 +98,7 @@ class World:
 
     def restart(self, log: EventLog) -> None:
         """A new process: nothing but the log is left."""
-        self.loop = Orchestrator(log, PARTITIONS, SETTINGS, Tools(wiring.load_scorer, lambda call: 0.001), DRIFT)
+        self.loop = Orchestrator(log, PARTITIONS, LEARN, Tools(wiring.load_scorer, lambda call: 0.001), DRIFT)
 
     def live_a_day(self) -> None:
         """A day of transactions and verdicts through the worker."""
@@ -212,7 +190,7 @@ def test_the_story(world: World) -> None:
     assert state.champion == "card-1.1.0" and state.phase == "idle" and not state.registry.refused
     drifted_on = (CONFIG.drift_at or 0.0) * CONFIG.span_ms / DAY_MS
     told_on = world.done[0][0]
-    assert told_on > drifted_on > told_on - 2 * SETTINGS.maturity_days - SETTINGS.holdout_days  # where training ends
+    assert told_on > drifted_on > told_on - 2 * LEARN.maturity_days - LEARN.holdout_days  # where training ends
     causes = [why for why in world.why if ": retrain:" in why]
     assert "performance:" not in causes[0] and "performance:" in causes[1]
 
