@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pyarrow as pa
 
+from core import control_stream
 from core.errors import UNDECODABLE
 from core.events import START, Position
 from core.log.base import Entry, EventLog, Stream
@@ -82,7 +83,7 @@ KINDS: dict[Stream, Kind] = {
 }
 CONTROL = pa.schema(
     {"position": WHOLE, "type": TEXT, "occurred_at": TIME, "actor": TEXT, "reason": TEXT, "causation_id": TEXT}
-    | {"key": TEXT, "payload": TEXT}
+    | {"key": TEXT, "refused": TEXT, "payload": TEXT}
 )
 
 
@@ -95,12 +96,11 @@ def stream_tables(stream: Stream, log: EventLog, cut: Cut, names: Sequence[str],
 
 
 def control_tables(log: EventLog, cut: Cut, names: Sequence[str], period: object) -> Iterator[pa.Table]:
-    """The control stream up to the cut, a page at a time. period: not looked at."""
-    after = 0
-    while after < cut.control and (page := log.read_control(after, PAGE)):
-        after = page[-1][0]
-        rows = ({**_fields(payload), "position": at} for at, payload in page if at <= cut.control)
-        yield _table(rows, CONTROL, names)
+    """The control stream up to the cut. refused: why an event has no effect, "" if it has. period: not looked at."""
+    held = control_stream.history(log, cut.control)
+    yield _table(
+        ({**_fields(each.payload), "position": each.position, "refused": each.refused} for each in held), CONTROL, names
+    )
 
 
 def _rows(kind: Kind, partition: int, page: Sequence[Entry]) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,7 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 import pytest
 
+from core import control_stream
 from core.errors import BadInput, Incomplete
 from core.log.base import EventLog, Stream
 from core.log.memory import MemoryLog
@@ -85,6 +86,8 @@ def test_the_control_stream_hides_the_key_of_the_hashes(log: MemoryLog) -> None:
     """Every event is a row; who knew the key could choose names that collide."""
     found = rows_of(log, "control")
     assert [row["position"] for row in found] == [at for at, _ in log.read_control(count=10**6)]
+    refused = {entry.position: entry.refused for entry in control_stream.history(log)}
+    assert {row["position"]: row["refused"] for row in found} == refused
     key = msgspec.json.decode(log.read_control(count=1)[0][1])["hash_key"]
     assert len(key) == 32 and key not in str(found)
 
