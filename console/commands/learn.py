@@ -39,7 +39,7 @@ from learners.loop.orchestrator import Orchestrator, Tools
 from learners.loop.policy import Evidence, Step
 from learners.loop.settings import learn_settings
 from learners.loop.state import LoopState, Phase
-from projections.engine.feed import seal_at
+from projections.engine.feed import newest_receipt
 
 STEPS_AT_ONCE_MAX = 20
 TRAINING_S = 6 * 3600.0
@@ -67,7 +67,7 @@ def learn(
     follow: Annotated[bool, typer.Option("--follow", help="Keep running.")] = False,
     interval_s: Annotated[float, typer.Option(help="With --follow: polling interval in seconds.", min=0.1)] = 60.0,
     clock: Annotated[
-        str, typer.Option(help="wall, or log: use the newest time recorded in the log (for history loaded in bulk).")
+        str, typer.Option(help="wall, or log: when the log's newest payment was received (for history loaded in bulk).")
     ] = "wall",
     as_json: Json = False,
 ) -> None:
@@ -185,7 +185,6 @@ def _show(state: LoopState, evidence: Evidence, step: Step, as_json: bool) -> No
 
 def _clock(kind: Literal["wall", "log"], log: EventLog, partitions: list[int]) -> Callable[[], int]:
     def newest() -> int:
-        heads = {p: log.head(p).sequence for p in partitions}
-        return max((seal_at(log, p, sequence).recorded_at for p, sequence in heads.items() if sequence), default=0)
+        return max((newest_receipt(log, p) for p in partitions), default=0)
 
     return newest if kind == "log" else lambda: int(time.time() * 1000)

@@ -29,11 +29,14 @@ from core.events import START, Position, Seal
 from core.log.base import Entry, EventLog, Stream
 from core.log.paging import PAGE, entries, pages, read
 from core.log.seals import ID_PART_MAX
+from core.receipt import receive_time
 from projections.engine.base import CONTROL, NOWHERE, DecidedTransaction, Fact, Place, control_fact
 
 EVENTS_PER_READ = 20_000
 """Seals are read together until they cover this many entries: about 10 MB, and few waits for the log server."""
 FETCHED_AT_ONCE = 256
+SEALS_BACK = 64
+"""Seals that are read together, from the end back, to find the newest with payments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,23 @@ def seal_at(log: EventLog, partition: int, sequence: int) -> Seal:
     if not found or found[0].id.generation != sequence:
         raise Corrupt(f"partition {partition}: seal {sequence} is missing from the log")
     return decode_seal(found[0].payload)
+
+
+def newest_receipt(log: EventLog, partition: int) -> int:
+    """When the payments of the partition's newest batch that has any were received, at the latest, epoch ms; 0 if there
+    are none. In a history that is when they were dated, however late they were loaded.
+    """
+    end = log.head(partition).sequence
+    while end:
+        begin = max(0, end - SEALS_BACK)
+        for entry in reversed([*entries(log, partition, "seals", Position(begin, 1), Position(end, 1))]):
+            seal = decode_seal(entry.payload)
+            if seal.counts[0]:
+                first = bound_at(log, partition, Place(entry.id.generation - 1)).transactions
+                batch = entries(log, partition, "transactions", first, Position.parse(seal.transactions))
+                return max(receive_time(decode_transaction(each.payload)) for each in batch)
+        end = begin
+    return 0
 
 
 def mark_at(log: EventLog, source: int, sequence: int) -> str:
