@@ -79,6 +79,10 @@ def _asked(check: Check, s: Settings, silent: set[str]) -> Iterator[Finding]:
 
 def _remedy(check: Check, error: SentinelError, s: Settings) -> str:
     """What to do, where the message does not say it itself."""
-    if check.name != LOG_SERVER or not isinstance(error, Unavailable):
+    if not isinstance(error, Unavailable):
+        return ""
+    if check.name == KAFKA and s.kafka_tls and "can't be reached" in str(error):
+        return "does it speak TLS at this port? check kafka_tls, and the port in KAFKA_SERVERS"
+    if check.name != LOG_SERVER:
         return ""
     return wiring.remedy(str(error), s) or "is it running at this address? check REDIS_HOST and REDIS_PORT"

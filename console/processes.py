@@ -36,7 +36,7 @@ class Place(NamedTuple):
 
 class Process(NamedTuple):
     """One process. arguments: of `sentinel`; names in braces are those of `Place`. after: is started once these are
-    ready. only: with which option; "" for always.
+    ready. only: with which option; "" for always. serves: whether it answers `/readyz`, `/livez` and `/metrics`.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Process(NamedTuple):
     after: tuple[str, ...] = ()
     ready: Ready = "running"
     only: str = ""
+    serves: bool = True
 
     def command(self, place: Place) -> list[str]:
         """The arguments on a machine."""
@@ -83,6 +84,7 @@ PROCESSES = (
         ("sample", "--checkpoint-directory", "{checkpoints}"),
         after=("worker",),
         only="sample",
+        serves=False,
     ),
     Process("reference", "publishes merchants and devices", ("reference", "--follow"), after=("console",)),
     Process(
@@ -103,7 +105,7 @@ def chosen(options: frozenset[str]) -> list[Process]:
 
 def metrics_port(process: Process, first: int) -> int:
     """Where a process answers /metrics, /livez and /readyz: the worker at the port of the settings, the others at those
-    that follow, in the order of PROCESSES. 0: nowhere, as without a port.
+    that follow, in the order of PROCESSES. 0: nowhere, as without a port, or if it does not serve.
     """
     port = first + PROCESSES.index(process)
-    return port if first and port < 2**16 else 0
+    return port if first and process.serves and port < 2**16 else 0

@@ -303,6 +303,11 @@ def no_broker(world: World) -> Iterator[Given]:
     yield world.well.changed(kafka_servers=f"127.0.0.1:{free_port()}"), ""
 
 
+@setup("a broker that does not speak TLS", "fail", "kafka", "can't be reached.*check kafka_tls")
+def plain_broker(world: World) -> Iterator[Given]:
+    yield world.well.changed(kafka_tls=True), ""
+
+
 @setup("a topic that does not exist", "fail", "topic .*", "missing \\(feedback\\).*--create-topics")
 def missing_topic(world: World) -> Iterator[Given]:
     yield world.well.changed(feedback_topic="nowhere"), ""
