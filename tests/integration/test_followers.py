@@ -272,7 +272,7 @@ def freeze_kafka(house: House) -> None:
 def kill_log_server(house: House) -> None:
     house.redis.kill()
     house.send()
-    outages.assert_told(outages.failures(house.on), f"^log_server.*127.0.0.1:{house.redis.port}")
+    outages.assert_told(outages.failures(house.on), f"^log server.*127.0.0.1:{house.redis.port}")
     for name, (waits, _) in WAITS.items():
         outages.wait_until_said(house.services[name], waits)
     house.redis.start()
