@@ -131,7 +131,7 @@ def test_a_way_that_delays_cuts_and_swallows(on: Stage, kafka: ProxiedKafka, to_
         time.sleep(1.0)
         if way == "log server":
             seen = beyond(on, kafka, to_log)
-            outages.assert_told(outages.failures(seen), f"log_server.*127.0.0.1:{network.port}")
+            outages.assert_told(outages.failures(seen), f"log server.*127.0.0.1:{network.port}")
             outages.wait_until_said(worker, "ingest.log_unavailable|ingest.server_unavailable")
         network.refuses = False
         network.silent = True

@@ -168,7 +168,7 @@ def test_masters_of_a_cluster_that_fail_over(apache_kafka: ApacheKafka, needs_re
             replica.execute_command("CLUSTER FAILOVER")
             outages.wait_for_all(on, worker, 800)
             victim.kill()
-            outages.assert_told(outages.log_server_failures(on), "log_server.*event log")
+            outages.assert_told(outages.log_server_failures(on), "log server.*event log")
             outages.wait_until_said(worker, "ingest.(log|control)_unavailable")
             h.wait_for(lambda: cluster.master_of(key) is not victim, "a new master")
             outages.wait_for_all(on, worker, PAYMENTS)
