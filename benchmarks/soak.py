@@ -23,6 +23,7 @@ everything, so it grows by design; its bytes per transaction are a figure of the
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections import Counter
@@ -197,6 +198,7 @@ def main() -> None:
     parser.add_argument("--replay", type=int, default=1, help=f"partitions, of {PARTITIONS}, that are decided again")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also in the background: sends no more, checks what was
     if arguments.directory.exists():
         parser.error(f"{arguments.directory} exists; name a new folder")
     found = run(

@@ -19,6 +19,7 @@ from benchmarks.soak_figures import Sample
 from console.bench import cpu
 from console.service import Service, read_stats
 from console.stack import Valkey
+from console.watchdog import Watchdog
 from core.settings import Settings
 from ingest import kafka_client
 from tests.integration.apache_kafka import ApacheKafka
@@ -88,6 +89,7 @@ class House:
         self._samples = stack.enter_context((directory / "samples.jsonl").open("wb"))
         self._archiver: subprocess.Popen[bytes] | None = None
         stack.callback(lambda: self._archiver.kill() if self._archiver is not None else None)
+        self._watchdog: Watchdog | None = None
         self._archiver_ended = time.monotonic()
         self._archiver_cpu_s = 0.0
         self._disk: dict[str, int] = {}
@@ -178,6 +180,8 @@ class House:
             if process.returncode:
                 raise SystemExit(f"the archiver ended with {process.returncode}: see {self.directory / 'archiver.log'}")
             self._archiver, self._archiver_ended = None, time.monotonic()
+            if self._watchdog is not None:
+                self._watchdog.end()
             self.archivings += 1
             self.cpu_s["archiver"] = self.cpu_s.get("archiver", 0.0) + self._archiver_cpu_s
             self._archiver_cpu_s = 0.0
@@ -186,6 +190,7 @@ class House:
             command += ["--projections", str(self.checkpoints)]
             with (self.directory / "archiver.log").open("ab") as log:
                 self._archiver = subprocess.Popen(command, env=environment_of(self.settings), stdout=log, stderr=log)
+            self._watchdog = Watchdog(self._archiver.pid)
 
     def _memory_now(self) -> dict[str, int]:
         pids = {name: service.pid for name, service in self.services.items()}
