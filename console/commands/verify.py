@@ -222,6 +222,8 @@ def run(
     try:
         partitions = partitions_of(log, only)
         archived = archived_rows(log)
+        if archive is not None and not is_whole:
+            archived = {(p, last): row for (p, last), row in archived.items() if last <= archive.end(p).sequence}
     except (BadInput, Corrupt) as error:
         if newest is None and not faults:
             raise

@@ -394,6 +394,29 @@ def test_anchors_of_what_is_archived_can_be_restored(sentinel: Sentinel) -> None
     assert sentinel("verify", *arguments[2:], "beyond").code == 3
 
 
+def test_segments_that_a_copy_lacks_are_lost_only_if_that_is_accepted(sentinel: Sentinel) -> None:
+    """A manifest that is older than the control stream is told as lost, and restored as far as it goes."""
+    why = ("--reason", "the disk burnt")
+    sentinel("archive", "--hot-hours", "0")
+    sentinel.offline.follow_control()
+    sentinel.offline.feed(records(3, 650)[600:])
+    sentinel.offline.flush()
+    before = [sentinel.log.head(p) for p in range(2)]
+    assert sentinel("archive", "--hot-hours", "0", "--json").json["segments"] == 2
+    destroy(sentinel)
+    manifest = sentinel.directory / "p00" / "manifest.jsonl"
+    first, _ = manifest.read_bytes().splitlines(keepends=True)
+    manifest.write_bytes(first)
+    ran = sentinel("restore", *why)
+    assert ran.code == 2 and f"is at seal {before[0].sequence}, the archive ends before it" in ran.err
+    found = sentinel("restore", *why, "--accept-lost", "--json").json
+    assert len(found["lost"]) == 1 and sentinel.log.head(1) == before[1]
+    assert 0 < sentinel.log.head(0).sequence == found["partitions"][0]["seal"] < before[0].sequence
+    ran = sentinel("verify")
+    assert ran.code == 3 and "the manifest does not have it" in ran.err
+    assert sentinel("replay", "--verify", "--jobs", "1").code == 0
+
+
 def test_whoever_restores_must_be_able_to_record_it(sentinel: Sentinel) -> None:
     """Where identity is required, by a key with the role of the archiver; else nothing is written."""
     why = ("--reason", "the disk burnt")
