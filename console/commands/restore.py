@@ -23,7 +23,6 @@ from core.log.anchored import Anchors
 from core.log.archive import restoring
 from core.log.archive.archive import Archive, open_archive
 from core.log.archive.restoring import Contained, Restorable
-from core.log.base import EventLog
 from core.log.checkpoints import Checkpoint
 from core.settings import Settings
 from core.times import utc
@@ -87,7 +86,7 @@ def run(
     found = restoring.restorable(archive)
     with closing(wiring.open_hot(s)) as log:
         restoring.check_empty(log, found)
-        _check_may_record(log, archive, found, reason)
+        control = restoring.with_record(found, archive, log.signer, _record(archive, found, reason))
         contained = Contained(anchors, found)
         lost = [*found.lost, *map(_beyond, contained.beyond)]
         if lost and not accept_lost:
@@ -100,8 +99,7 @@ def run(
             )
         if not quiet:
             print(f"verified {checked.decisions:,} decisions and {len(found.control):,} control events")
-        restoring.write(log, archive, found)
-        _record(log, archive, found, reason)
+        restoring.write(log, archive, found, control)
     state = control_stream.current(whole)
     return {
         "partitions": [
@@ -147,24 +145,13 @@ def _beyond(checkpoint: Checkpoint) -> str:
     return f"checkpoint {checkpoint.number} of {moment} covers more than the archive holds"
 
 
-def _check_may_record(log: EventLog, archive: Archive, found: Restorable, reason: str) -> None:
-    """Raise BadInput if the restoring could not be recorded afterwards, for want of a role or a key."""
-    whole = found.log(archive, log.signer)
-    for event in _recorded(archive, found, reason)[:1]:
-        control_stream.check_may_append(whole, event)
-
-
-def _recorded(archive: Archive, found: Restorable, reason: str) -> list[Control]:
+def _record(archive: Archive, found: Restorable, reason: str) -> list[Control]:
+    """What the restored log says of its restoring: also of a partition that begins anew."""
     now, why = int(time.time() * 1000), f"restored from {archive.store}: {reason}"
     return [
         LogTrimmed(occurred_at=now, actor=ACTOR, reason=why, partition=p, up_to_sequence=head.sequence)
         for p, head in found.heads.items()
-        if head.sequence
     ]
-
-
-def _record(log: EventLog, archive: Archive, found: Restorable, reason: str) -> None:
-    control_stream.append(log, lambda known: _recorded(archive, found, reason))
 
 
 def _report(found: dict[str, Any]) -> None:

@@ -5,19 +5,19 @@ anything else is refused.
 
     1  store the blobs that the next decisions need
     2  for each partition, store its last archived seal: its head, and the anchor of what follows
-    3  append the control stream, whole, in one request  (a worker that starts before finds partitions without it, and
-       refuses)
+    3  append the control stream, whole, in one request, with the events that say that it was restored: so no restored
+       log hides it  (a worker that starts before finds partitions without a control stream, and refuses)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from core import control_stream
 from core.codec import decode_control
 from core.errors import BadInput, Conflict, Corrupt
-from core.events import Position
+from core.events import Control, Position
 from core.log.anchored import Anchors, Expected
 from core.log.archive import blobs, control_files
 from core.log.archive.archive import Archive
@@ -127,9 +127,20 @@ def check_empty(log: EventLog, found: Restorable) -> None:
         raise BadInput(f"the log server is not empty: it holds partitions {', '.join(map(str, other))}. {_ELSEWHERE}")
 
 
-def write(log: EventLog, archive: Archive, found: Restorable) -> int:
-    """Restore into an empty log (`check_empty`). Returns the bytes of blobs that were stored. Raises Conflict or
-    ConcurrencyError if somebody else writes to the log meanwhile.
+def with_record(
+    found: Restorable, archive: Archive, signer: Signer | None, record: Sequence[Control]
+) -> tuple[bytes, ...]:
+    """The control stream with the events that say that it was restored. Raises BadInput if they may not follow, for
+    want of a role or a key.
+    """
+    log = found.log(archive, signer)
+    control_stream.append(log, lambda known: record)
+    return tuple(payload for _, payload in log.read_control(count=log.control_head()))
+
+
+def write(log: EventLog, archive: Archive, found: Restorable, control: Sequence[bytes]) -> int:
+    """Restore into an empty log (`check_empty`). control: `with_record`. Returns the bytes of blobs that were stored.
+    Raises Conflict or ConcurrencyError if somebody else writes to the log meanwhile.
     """
     size = 0
     whole = found.log(archive)
@@ -140,13 +151,13 @@ def write(log: EventLog, archive: Archive, found: Restorable) -> int:
             size += len(content)
     for p, seal in found.seals.items():
         log.continue_after(p, seal)
-    log.append_control(found.control, 0)
-    check_written(log, found)
+    log.append_control(control, 0)
+    check_written(log, found, control)
     return size
 
 
-def check_written(log: EventLog, found: Restorable) -> None:
+def check_written(log: EventLog, found: Restorable, control: Sequence[bytes]) -> None:
     """Raise Conflict unless the log is what was to be restored."""
-    held = [payload for _, payload in log.read_control(count=len(found.control))]
-    if tuple(held) != found.control or any(log.head(p) != head for p, head in found.heads.items()):
+    held = [payload for _, payload in log.read_control(count=len(control))]
+    if held != list(control) or any(log.head(p) != head for p, head in found.heads.items()):
         raise Conflict("somebody else wrote to the log meanwhile: stop all workers, empty the server, and try again")

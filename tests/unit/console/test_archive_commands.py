@@ -29,6 +29,7 @@ from projections.views.cases import CASES
 from projections.views.profiles.projection import PROFILES
 from tests.builders.logs import records
 from tests.builders.models import ARTIFACT, deployed, load_tiny
+from tests.unit.core.log.test_archive import Fuse, Killed
 
 
 class Ran(NamedTuple):
@@ -392,6 +393,27 @@ def test_anchors_of_what_is_archived_can_be_restored(sentinel: Sentinel) -> None
     found = sentinel("restore", *arguments, "beyond", "--accept-lost", "--json").json
     assert len(found["lost"]) == 1 and found["checkpoint"] == 2
     assert sentinel("verify", *arguments[2:], "beyond").code == 3
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_restored_log_says_so_wherever_the_restoring_is_killed(
+    sentinel: Sentinel, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    """Killed before or after any request that appends control events, the log holds none, or also that it was restored;
+    so it does without any segment.
+    """
+    why = ("--reason", "the disk burnt")
+    sentinel("archive", "--hot-hours", "1e6")
+    destroy(sentinel)
+    with monkeypatch.context() as patch:
+        patch.setattr(RedisLog, "append_control", Fuse(1, after).around(RedisLog.append_control))
+        with pytest.raises(Killed):
+            sentinel("restore", *why)
+    assert bool(sentinel.log.control_head()) == after
+    assert sentinel("restore", *why).code == (2 if after else 0)
+    said = [event for _, event in control_stream.accepted(sentinel.log) if event.actor == "sentinel restore"]
+    assert [event.reason.partition(": ")[2] for event in said] == ["the disk burnt"] * 2
+    assert sentinel("verify").code == 0
 
 
 def test_segments_that_a_copy_lacks_are_lost_only_if_that_is_accepted(sentinel: Sentinel) -> None:

@@ -65,7 +65,7 @@ def restored(folder: Path) -> ArchivedLog:
     archive, log = open_archive(str(folder)), MemoryLog()
     found = restoring.restorable(archive)
     restoring.check_empty(log, found)
-    restoring.write(log, archive, found)
+    restoring.write(log, archive, found, found.control)
     return ArchivedLog(log, archive)
 
 
@@ -212,11 +212,11 @@ def test_killed_between_any_two_steps_it_is_done_by_the_next_run(
         view.continue_after = fuse.around(view.continue_after)  # type: ignore[method-assign]
         view.append_control = fuse.around(view.append_control)  # type: ignore[method-assign]
         try:
-            restoring.write(view, archive, found)
+            restoring.write(view, archive, found, found.control)
         except Killed:
             if target.control_head() == 0:
                 restoring.check_empty(target, found)
-                restoring.write(target, archive, found)
+                restoring.write(target, archive, found, found.control)
         else:
             break
         assert control(target) == control(log)
@@ -238,11 +238,11 @@ def test_a_writer_beside_it_is_noticed(decided: MemoryLog, tmp_path: Path) -> No
 
     log.put_blob = disturbed  # type: ignore[method-assign]
     with pytest.raises(ConcurrencyError):
-        restoring.write(log, archive, found)
+        restoring.write(log, archive, found, found.control)
     other = MemoryLog()
     other.append(0, batch_after(Head()), Head())
     with pytest.raises(ConcurrencyError):
-        restoring.write(other, archive, found)
+        restoring.write(other, archive, found, found.control)
     assert other.control_head() == 0
 
 
