@@ -15,7 +15,7 @@ from console import profiles, wiring
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core import control_stream
 from core.errors import UNDECODABLE, BadInput
-from core.log.archive import archiver, blobs, control_files, retention
+from core.log.archive import archiver, blobs, control_files, manifest, retention
 from core.log.archive.archive import open_archive
 from core.log.archive.archived import ArchivedLog
 from core.log.archive.manifest import Row
@@ -125,6 +125,11 @@ def _check(s: Settings, own: Settings, trim: bool, directory: str | None, cold: 
         raise BadInput(
             "--trim requires the setting `archive` (SENTINEL_ARCHIVE): workers can't read a trimmed log without it"
         )
+    if trim and s.archive != own.archive:
+        raise BadInput(
+            f"--trim with --directory {directory}, but the setting `archive` is {own.archive}: workers would not find"
+            " there what leaves the hot log. Use the setting's archive"
+        )
     if s.archive_keep_days and not s.archive_cold:
         raise BadInput(
             "missing cold store: give --cold, or set `archive_cold` (SENTINEL_ARCHIVE_COLD); segments are moved, never"
@@ -134,6 +139,11 @@ def _check(s: Settings, own: Settings, trim: bool, directory: str | None, cold: 
         raise BadInput(
             "--keep-days requires the setting `archive_cold` (SENTINEL_ARCHIVE_COLD): workers can't read moved segments"
             " without it"
+        )
+    if s.archive_keep_days and s.archive_cold != own.archive_cold:
+        raise BadInput(
+            f"--keep-days with --cold {cold}, but the setting `archive_cold` is {own.archive_cold}: workers would not"
+            " find moved segments there. Use the setting's store"
         )
 
 
@@ -164,14 +174,12 @@ def run(
         now = int(time.time() * 1000)
         recorded_until = now - math.ceil(s.archive_hot_hours * HOUR_MS)
         with store.store.locked():
-            known = control_files.newest(store).end
+            known, held = control_files.newest(store).end, store.store.sizes(manifest.BLOBS)
             for p in partitions:
                 archiver.archive_partition(hot, store, p, recorded_until=recorded_until, progress=progress)
             archiver.record(hot, store, partitions, now)
             whole = ArchivedLog(hot, store)
-            copied = blobs.copy(whole, control_stream.history(hot))
-            total["copied_blobs"], total["copied_blob_bytes"] = copied.blobs, copied.bytes
-            for line in copied.missing:
+            for line in blobs.copy(whole, control_stream.history(hot)).missing:
                 print(f"warning: not archived: {line}", file=sys.stderr)
             if trim:
                 needed = reading(projections, s.log_prefix) if projections is not None else []
@@ -185,6 +193,8 @@ def run(
             control_files.cover(hot, store, reach)
             total["control_events"] = control_files.newest(store).end - known
             total["archive_bytes"] = store.bytes_held(ends)
+            fresh = {name: size for name, size in store.store.sizes(manifest.BLOBS).items() if name not in held}
+            total["copied_blobs"], total["copied_blob_bytes"] = len(fresh), sum(fresh.values())
             if s.archive_keep_days:
                 _move(whole, partitions, now - math.ceil(s.archive_keep_days * DAY_MS), total)
     finally:

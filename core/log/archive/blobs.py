@@ -8,7 +8,8 @@ that somebody needs all the same is found (`core.log.archive.archived`).
 
 Steps, in this order. A crash between any two loses nothing, and the next run continues:
 
-    1  write the file, synced; read it back and compare its SHA-256
+    1  write the file, synced; read it back and compare its SHA-256 (before the event that names it is archived:
+       `core.log.archive.control_files`)
     2  append LogTrimmed, then trim      (`core.log.archive.archiver`: so a log that lacks anything always says so)
     3  read the file once more, compare its SHA-256, and only then remove the blob
 """
@@ -16,6 +17,7 @@ Steps, in this order. A crash between any two loses nothing, and the next run co
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Literal, NamedTuple
 
 from core.control_stream import ControlEntry, fold
@@ -75,13 +77,19 @@ def named(event: Control) -> Named | None:
 
 
 def copy(log: ArchivedLog, entries: Iterable[ControlEntry]) -> Copied:
-    """Copy the blobs that the control stream names and the archive lacks. A blob that can't be read is told, not an
-    error: the log may have lost it, and decides without it.
+    """Copy the blobs that the control stream names and the archive lacks, as `copy_of`."""
+    return copy_of(log, (entry.event for entry in entries))
+
+
+def copy_of(log: ArchivedLog, events: Iterable[Control]) -> Copied:
+    """Copy the blobs that these events name and the archive lacks. A blob that can't be read is told, not an error: the
+    log may have lost it, and decides without it.
     """
-    held = set(log.archive.blobs())
+    wanted = _named_by(events)
+    held = set(log.archive.blobs()) if wanted else set()
     copied = size = 0
     missing: list[str] = []
-    for found in _all_named(entries):
+    for found in wanted:
         try:
             for each in _parts(log, found):
                 if each not in held:
@@ -101,6 +109,16 @@ def _parts(log: EventLog, found: Named) -> list[str]:
     return [found.digest, *document.decode(log.get_blob(found.digest)).uses.values()]
 
 
+def _libraries(log: EventLog, entries: Iterable[ControlEntry]) -> set[str]:
+    """The libraries of all programs that can be read."""
+    found: set[str] = set()
+    for each in _all_named(entries):
+        if each.kind == "program":
+            with suppress(BadInput, Corrupt):
+                found.update(_parts(log, each)[1:])
+    return found
+
+
 def needed(log: EventLog, entries: Sequence[ControlEntry]) -> list[str]:
     """The blobs (SHA-256) that the hot log needs if nothing is hot: all but superseded tables, as far as the programs
     can be read.
@@ -118,7 +136,11 @@ def needed(log: EventLog, entries: Sequence[ControlEntry]) -> list[str]:
 
 def _all_named(entries: Iterable[ControlEntry]) -> list[Named]:
     """The blobs that the control stream names, each once, oldest first."""
-    return list(dict.fromkeys(found for entry in entries if (found := named(entry.event)) is not None))
+    return _named_by(entry.event for entry in entries)
+
+
+def _named_by(events: Iterable[Control]) -> list[Named]:
+    return list(dict.fromkeys(found for event in events if (found := named(event)) is not None))
 
 
 def oldest_position(hot: EventLog, partitions: Sequence[int], end: int) -> int:
@@ -154,7 +176,8 @@ def remove_superseded(log: ArchivedLog, entries: Sequence[ControlEntry], partiti
         return Removed(0, 0)
     removed = size = 0
     position = oldest_position(log.hot, partitions, entries[-1].position)
-    for digest in log.hot.held_blobs(superseded(entries, position)):
+    libraries = _libraries(log, entries)
+    for digest in log.hot.held_blobs([each for each in superseded(entries, position) if each not in libraries]):
         content = log.archive.blob(digest)
         if content is not None:  # else copying it has failed, and was told
             log.hot.remove_blob(digest)

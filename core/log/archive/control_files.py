@@ -12,7 +12,8 @@ archived, so that what is restored is a state that the log was in.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -20,7 +21,10 @@ import msgspec
 
 from core.codec import decode_control
 from core.errors import UNDECODABLE, Corrupt, Incomplete
+from core.events import Control
+from core.log.archive import blobs
 from core.log.archive.archive import Archive
+from core.log.archive.archived import ArchivedLog
 from core.log.archive.control_chain import evidence_in
 from core.log.archive.manifest import CONTROL
 from core.log.base import GENESIS_DIGEST, EventLog
@@ -82,7 +86,8 @@ def everything(archive: Archive) -> Run:
 
 
 def cover(hot: EventLog, archive: Archive, position: int) -> int:
-    """Copy the events up to a position, unless the archive has them. Returns how many were copied.
+    """Copy the events up to a position, unless the archive has them, and before them the blobs that they name: what is
+    archived can be restored, wherever an archiver ends. Returns how many were copied.
 
     Raises Incomplete if the log ends before it, or before what the archive holds; Corrupt if it holds other events.
     """
@@ -98,6 +103,7 @@ def cover(hot: EventLog, archive: Archive, position: int) -> int:
         raise Corrupt(f"the control stream differs from what the archive {archive.store} holds of it")
     fresh = log[len(held.payloads) :]
     copied = len(fresh)
+    blobs.copy_of(ArchivedLog(hot, archive), _readable(fresh))
     while fresh:
         if len(held.payloads) >= EVENTS:
             held = Run(held.end + 1, held.digest, held.digest)
@@ -137,6 +143,13 @@ def fault(hot: EventLog, archive: Archive) -> str:
 def name_of(first: int) -> str:
     """The name of the file that begins with an event."""
     return f"{CONTROL}/{first:012d}.events"
+
+
+def _readable(payloads: Sequence[bytes]) -> Iterator[Control]:
+    """The events, without what is none: `sentinel verify` tells that."""
+    for payload in payloads:
+        with suppress(Corrupt):
+            yield decode_control(payload)
 
 
 def _names(archive: Archive) -> list[str]:

@@ -21,6 +21,9 @@ from core.log.archive.archive import Archive
 from core.log.archive.manifest import Row
 from core.log.archive.store import Store
 
+PROBE = ".apart"
+"""A file that the cold store has for a moment, and the archive must not have."""
+
 
 def move_old(archive: Archive, partition: int, recorded_until: int) -> tuple[int, int]:
     """Move the segments whose last batch was recorded by `recorded_until` (epoch ms). Returns (segments, bytes) moved.
@@ -31,6 +34,7 @@ def move_old(archive: Archive, partition: int, recorded_until: int) -> tuple[int
     cold = archive.cold
     if cold is None:
         raise BadInput("no cold store to move old segments to: set archive_cold")
+    check_apart(archive.store, cold)
     archive.refresh(partition)
     segments = moved = 0
     for row in _old(archive, partition, recorded_until):
@@ -64,6 +68,7 @@ def move_blobs(archive: Archive, digests: Iterable[str]) -> tuple[int, int]:
     cold = archive.cold
     if cold is None:
         raise BadInput("no cold store to move old blobs to: set archive_cold")
+    check_apart(archive.store, cold)
     moved = size = 0
     warm = set(archive.store.names(manifest.BLOBS))
     for digest in digests:
@@ -73,6 +78,21 @@ def move_blobs(archive: Archive, digests: Iterable[str]) -> tuple[int, int]:
             archive.store.delete(name)
             moved += 1
     return moved, size
+
+
+def check_apart(warm: Store, cold: Store) -> None:
+    """Raise BadInput if the cold store is the archive itself, however both are named (a link, a mount, a URI): what is
+    moved there would be the file that is removed.
+    """
+    cold.write(PROBE, b"")
+    try:
+        if warm.version(PROBE) is not None:
+            raise BadInput(
+                f"archive_cold {cold} is the archive {warm} itself: nothing was moved. Name another store, or leave"
+                " archive_keep_days out"
+            )
+    finally:
+        cold.delete(PROBE)
 
 
 def _copy(warm: Store, cold: Store, name: str, digest: str) -> int:

@@ -132,6 +132,8 @@ def test_a_trimmed_log_is_not_read_without_its_archive(sentinel: Sentinel) -> No
     assert ran.code == 3 and "no archive holds what came before" in ran.err
     assert sentinel("archive", archive=False).code == 2
     assert sentinel("archive", "--trim", "--directory", str(sentinel.directory), archive=False).code == 2
+    elsewhere = sentinel("archive", "--trim", "--directory", str(sentinel.directory / "elsewhere"))
+    assert elsewhere.code == 2 and "workers would not find there" in elsewhere.err
 
 
 def test_verify_names_the_place_and_exits_3(sentinel: Sentinel) -> None:

@@ -12,11 +12,13 @@ import pytest
 from core import control_stream
 from core.errors import BadInput, Corrupt
 from core.events import ReferencePublished
-from core.log.archive import archiver, blobs, retention
+from core.log.archive import archiver, blobs, control_files, retention
 from core.log.archive.archive import open_archive
 from core.log.archive.archived import ArchivedLog
 from core.log.archive.control_chain import check_control
 from core.log.memory import MemoryLog
+from core.program.library import default_blobs
+from tests.builders.decisions import append_unchecked
 from tests.builders.logs import PARTITIONS, assert_identical, filled, heads
 from tests.unit.core.log.test_archive import Fuse, Killed, copy_view
 
@@ -239,3 +241,28 @@ def test_tables_of_old_segments_move_to_the_cold_store(decided: MemoryLog, tmp_p
     assert blobs.copy(whole, history) == blobs.Copied(0, 0)
     assert remove(whole).blobs > 0 and blobs.faults(whole.archive) == []
     assert all(whole.get_blob(each) == decided.get_blob(each) for each in old)
+
+
+def test_an_archived_event_has_its_blob_beside_it(decided: MemoryLog, tmp_path: Path) -> None:
+    """Wherever an archiver ends, and whatever is published while it works: copying events copies what they name."""
+    log = decided.clone()
+    archive = open_archive(str(tmp_path))
+    for position in range(1, log.control_head() + 1):
+        control_files.cover(log, archive, position)
+        events = [entry.event for entry in control_stream.history(log, position)]
+        named = {found.digest for event in events if (found := blobs.named(event)) is not None}
+        assert named <= set(archive.blobs())
+
+
+def test_a_library_stays_though_a_table_has_its_bytes(decided: MemoryLog, tmp_path: Path) -> None:
+    """What a program uses is no superseded table, whatever an event calls it."""
+    log = decided.clone()
+    (library,) = default_blobs()[:1]
+    digest = log.put_blob(library)
+    about = {"occurred_at": 1, "actor": "ann", "kind": "merchant", "as_of": 1, "rows": 0}
+    append_unchecked(log, ReferencePublished(**about, digest=digest))
+    append_unchecked(log, ReferencePublished(**about, digest=log.put_blob(b"a newer table")))
+    whole = archived(log, tmp_path)
+    assert digest in blobs.superseded(control_stream.history(log), log.control_head())
+    remove(whole)
+    assert log.get_blob(digest) == library

@@ -172,3 +172,22 @@ def test_a_manifest_can_name_no_file_but_its_own(decided: MemoryLog, tmp_path: P
     with pytest.raises(Corrupt, match="names files that are not those of its segment"):
         retention.move_old(fresh, 0, EVER)
     assert victim.exists()
+
+
+@pytest.mark.parametrize("how", ["the same path", "a link", "a URI"])
+def test_an_archive_is_never_its_own_cold_store(decided: MemoryLog, tmp_path: Path, how: str) -> None:
+    """However it is named: nothing is moved, so nothing is removed."""
+    warm = tmp_path / "warm"
+    whole = trimmed(decided, tmp_path)
+    (tmp_path / "link").symlink_to(warm)
+    cold = {"the same path": str(warm), "a link": str(tmp_path / "link"), "a URI": f"file://{warm}"}[how]
+    archive = open_archive(str(warm), cold)
+    blob = whole.hot.put_blob(b"a table")
+    archive.write_blob(blob, b"a table")
+    before = {path.relative_to(warm) for path in warm.rglob("*")}
+    with pytest.raises(BadInput, match="is the archive"):
+        retention.move_old(archive, 0, EVER)
+    with pytest.raises(BadInput, match="is the archive"):
+        retention.move_blobs(archive, [blob])
+    assert {path.relative_to(warm) for path in warm.rglob("*")} == before
+    assert_whole(whole, decided, tmp_path)
