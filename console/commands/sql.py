@@ -15,9 +15,12 @@ from console.log_options import DIRECTORY, AsOf, opened_log
 from console.options import Config, LogPrefix, RedisHost, RedisPort
 from console.search_options import Csv, check_formats
 from console.tables import print_table
+from core.errors import BadInput
 from core.text import csv_cell
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from projections.tables.sql import Result
 
 
@@ -56,14 +59,30 @@ def sql(
 
 
 def _rows(found: Result) -> Iterator[dict[str, Any]]:
+    names = found.schema.names
     for batch in found.batches:
-        yield from batch.to_pylist()
+        columns = [_values(name, column) for name, column in zip(names, batch.columns, strict=True)]
+        for row in zip(*columns, strict=True):
+            yield dict(zip(names, row, strict=True))
+
+
+def _values(name: str, column: pa.Array) -> list[Any]:
+    """The column's values. Raises BadInput for a time that Python does not have: infinity, or beyond the year 9999."""
+    try:
+        values: list[Any] = column.to_pylist()
+    except (OverflowError, ValueError) as error:
+        raise BadInput(f"column {name!r} can't be printed: {error}; make it text: cast(… as varchar)") from None
+    return values
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value, enc_hook=str).decode()  # str: of times in nanoseconds
 
 
 def _print_json(found: Result) -> None:
     between = "["
     for row in _rows(found):
-        print(between + msgspec.json.encode(row).decode(), end="")
+        print(between + _json(row), end="")
         between = ","
     print("[]" if between == "[" else "]")
 
@@ -89,5 +108,5 @@ def _text(value: Any) -> Any:
     """A cell: numbers as they are, times in ISO 8601, the rest as JSON."""
     if value is None or isinstance(value, str | int | float):
         return value
-    text = msgspec.json.encode(value).decode()
+    text = _json(value)
     return text.strip('"') if text.startswith('"') else text

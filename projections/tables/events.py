@@ -19,12 +19,20 @@ from core.log.base import Entry, EventLog, Stream
 from core.log.paging import pages
 from core.log.seals import ID_PART_MAX
 from core.nesting import is_too_deep
+from core.validation import TIME_MAX_MS
 from projections.engine.as_of import Cut
 from projections.engine.feed import Bound
 
 TIME = pa.timestamp("ms", "UTC")
 TEXT, TEXTS, WHOLE, NUMBER, BYTES = pa.string(), pa.list_(pa.string()), pa.int64(), pa.float64(), pa.binary()
 PAGE = 2_000
+_WHOLE_RANGES = {
+    TIME: (0, TIME_MAX_MS),
+    WHOLE: (-(2**63), 2**63),
+    pa.uint64(): (0, 2**64),
+    pa.int32(): (-(2**31), 2**31),
+}
+"""From the first value on, and before the second: what columns hold of times and whole numbers."""
 _decoder = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -137,16 +145,20 @@ def _value(value: Any, kind: pa.DataType) -> Any:
     if kind == BYTES:
         return _decoded(value)
     if kind in (TEXTS, pa.list_(WHOLE)):
-        return (
-            value
-            if isinstance(value, list) and all(isinstance(v, str if kind == TEXTS else int) for v in value)
-            else None
-        )
+        return value if isinstance(value, list) and None not in [_value(v, kind.value_type) for v in value] else None
     if kind == TEXT:
         return value if isinstance(value, str) else None
     if kind == NUMBER:
-        return value if isinstance(value, int | float) else None
-    return value if isinstance(value, int) and -(2**63) <= value < 2**64 else None
+        return _number(value)
+    low, past = _WHOLE_RANGES[kind]
+    return value if type(value) is int and low <= value < past else None
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value) if isinstance(value, int | float) else None
+    except OverflowError:
+        return None
 
 
 def _decoded(value: Any) -> bytes | None:

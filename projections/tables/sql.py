@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from itertools import chain, count
 from typing import Any, TypeVar
 
 import duckdb
@@ -41,7 +42,9 @@ _CONFIG = {
 
 @dataclass
 class Result:
-    """What a statement gives: its columns, and its rows in batches, which are computed as they are taken."""
+    """What a statement gives: its columns, and its rows in batches, which are computed as they are taken. A name that
+    the statement gives to several columns is numbered: x, x_1.
+    """
 
     schema: pa.Schema
     batches: Iterator[pa.RecordBatch]
@@ -96,7 +99,18 @@ def query(log: EventLog, statement: str, *, as_of: str | None = None, memory_mb:
         connection.execute("SET lock_configuration = true")
         _check_reads(statement)
         found = _stoppable(connection, lambda: connection.sql(statement).to_arrow_reader(ROWS))
-    return Result(found.schema, _taken(connection, found, failures), str(cut))
+    names = _distinct(found.schema.names)
+    schema = pa.schema([column.with_name(name) for column, name in zip(found.schema, names, strict=True)])
+    batches = (batch.rename_columns(names) for batch in _taken(connection, found, failures))
+    return Result(schema, batches, str(cut))
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    found: list[str] = []
+    for name in names:
+        numbered = (f"{name}_{n}" for n in count(1) if f"{name}_{n}" not in names)
+        found.append(next(each for each in chain([name], numbered) if each not in found))
+    return found
 
 
 def _taken(
@@ -131,6 +145,11 @@ def _stoppable(connection: duckdb.DuckDBPyConnection, call: Callable[[], T]) -> 
 def _check_reads(text: str) -> None:
     """Raise BadInput unless the text is one statement, which only reads."""
     statements = duckdb.extract_statements(text)
+    if [each.type for each in statements] == [duckdb.StatementType.MULTI]:
+        raise BadInput(
+            "give PIVOT its values, in IN (…): to find them itself, it would create a type, and nothing is"
+            " written here. For example: pivot seals on partition in (0, 1) using count(*)"
+        )
     if len(statements) != 1 or statements[0].type not in _READING:
         raise BadInput("give one SELECT: the log is only read here")
 

@@ -179,6 +179,29 @@ def test_new_alerts_are_told_as_they_are_raised(log: MemoryLog, capsys: pytest.C
         assert msgspec.structs.replace(known, **fields) == row
 
 
+@pytest.mark.parametrize("form", [(), ("--json",), ("--csv",)])
+@pytest.mark.parametrize(
+    "value", ["'infinity'::timestamp", "date '20000-01-01'", "{'t': '-infinity'::date}", "['infinity'::timestamptz]"]
+)
+def test_sql_says_what_to_do_with_times_beyond_the_years_of_python(value: str, form: tuple[str, ...], run: Any) -> None:
+    """One line, and what it says helps."""
+    refused = run("sql", f"select 1 as one, {value} as t", *form)
+    assert refused.code == 2 and refused.err.startswith("sentinel: column 't' can't be printed: ")
+    assert refused.err.endswith("cast(… as varchar)\n") and refused.err.count("\n") == 1
+    assert run("sql", f"select cast({value} as varchar) as t", *form).code == 0
+
+
+def test_sql_prints_each_column_of_a_name(run: Any) -> None:
+    """In every form, beside its own name; times in nanoseconds too."""
+    ask = "select 1 as x, 2 as x, '2026-01-01 00:00:00.000000001'::timestamp_ns as y"
+    row = {"x": 1, "x_1": 2, "y": "2026-01-01 00:00:00.000000001"}
+    assert run("sql", ask, "--json").json == [row]
+    assert list(csv.DictReader(run("sql", ask, "--csv").out.splitlines())) == [
+        {name: str(value) for name, value in row.items()}
+    ]
+    assert run("sql", ask).out.split()[:5] == ["x", "x_1", "y", "1", "2"]
+
+
 def test_sql_is_answered_as_table_json_and_csv(run: Any) -> None:
     """One SELECT; the table is cut off at --limit, JSON and CSV hold all rows."""
     ask = "select account_id, amount, received_at, rules, severity from decisions order by received_at limit 30"

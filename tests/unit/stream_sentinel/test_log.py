@@ -64,6 +64,7 @@ def test_tables_and_sql_agree(log: Log) -> None:
     days = part["received_at"].dt.day().unique().sort().to_list()
     assert days == [12, 13] and part.columns == ["place", "received_at"]
     assert log.table("rejects").height == 0
+    assert log.sql("select 1 as x, 2 as x").row(0, named=True) == {"x": 1, "x_1": 2}
 
 
 def test_an_account_is_what_was_known(log: Log, memory: MemoryLog) -> None:

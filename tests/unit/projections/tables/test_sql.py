@@ -64,6 +64,23 @@ def test_other_streams_can_be_joined(log: MemoryLog) -> None:
     assert all(row["a"] == row["s"] and row["id"] for row in rows)
 
 
+def test_names_that_a_statement_gives_twice_are_numbered(log: MemoryLog) -> None:
+    """No value is lost or shifted where columns share a name, nor is a name taken that another column has."""
+    assert asked(log, "select 1 as x, 2 as x, 3 as x_1, 4 as x, 5 as y") == [
+        {"x": 1, "x_2": 2, "x_1": 3, "x_3": 4, "y": 5}
+    ]
+    found = query(log, "select * from alerts join scores using (place) where alerts.severity = 'high'")
+    assert len(set(found.schema.names)) == len(found.schema.names) and "severity_1" in found.schema.names
+    rows = [row for batch in found.batches for row in batch.to_pylist()]
+    assert rows and all(row["severity"] == row["severity_1"] == "high" and row["received_at"] for row in rows)
+
+
+def test_pivot_with_its_values_is_a_select(log: MemoryLog) -> None:
+    """As the message for one without them says."""
+    rows = asked(log, "with s as (select 1 as one, partition from seals) pivot s on partition in (0, 1) using count(*)")
+    assert rows == [{"one": 1, **{str(p): len(entries(log, p, "seals")) for p in (0, 1)}}]
+
+
 def test_as_of_a_moment_only_what_was_decided_is_seen(log: MemoryLog) -> None:
     """The answer's cut gives it again."""
     found = query(
@@ -107,6 +124,7 @@ def test_only_the_named_columns_are_read(held: dict[str, EventLog], monkeypatch:
         ("create table x as select 1", "give one SELECT"),
         ("select 1; copy decisions to 'HERE/out.csv'", "give one SELECT"),
         ("", "give one SELECT"),
+        ("pivot seals on partition using count(*)", "give PIVOT its values"),
         ("selec 1", "syntax error"),
         ("select nosuch from decisions", "nosuch"),
         ("select 1/0 as x, error('a' || chr(27)) ", "a"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import pytest
 
 from core import control_stream
 from core.errors import BadInput, Incomplete
-from core.log.base import EventLog, Stream
+from core.events import START, Position
+from core.log.base import Batch, Entry, EventLog, Head, Stream
 from core.log.memory import MemoryLog
 from projections.engine.as_of import Cut, resolve
+from projections.engine.feed import Bound, Place
 from projections.tables import exporting
 from projections.tables.catalogue import TABLES, table_named
 from projections.tables.decisions import Period
@@ -80,6 +83,29 @@ def test_a_row_is_an_entry(stream: Stream) -> None:
                 )
             elif name in event:
                 assert value == event.get(name), name
+
+
+@pytest.mark.parametrize("value", [2**62, 2**63, -(2**62), 253_402_300_800_000, 10**400, True, 1.5, "2026", None])
+def test_a_value_that_a_column_cannot_hold_is_null_in_it(value: Any) -> None:
+    """A log may be of another release; times are those that every reader of a table knows."""
+    payload = msgspec.json.encode({"type": "x"})[:-1] + b',"occurred_at":%b,"confidence":%b}' % (
+        (json.dumps(value).encode(),) * 2
+    )
+    log = MemoryLog()
+    batch = Batch(
+        control=0,
+        recorded_at=1,
+        transactions_end=START,
+        feedback_end=Position(1, 1),
+        feedback=[Entry(Position(1, 1), payload)],
+    )
+    head = log.append(0, batch, Head())
+    bound = Bound(Place(head.sequence), START, Position(1, 1))
+    table = TABLES["feedback"]
+    (found,) = table.read(log, Cut({0: bound}, 0, None), table.schema.names, Period())
+    (row,) = found.to_pylist()
+    assert row["occurred_at"] is None and row["payload"] == payload.decode() and row["type"] == "x"
+    assert row["confidence"] == (value if value not in (10**400, "2026") else None)
 
 
 def test_the_control_stream_hides_the_key_of_the_hashes(log: MemoryLog) -> None:
