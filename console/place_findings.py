@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
 
 from console import profiles
+from console.direct_http import open_url
 from console.log_options import DIRECTORY
 from console.server_findings import Finding, Status
 from core.files import make_private_folder
@@ -144,7 +144,7 @@ def _is_free(host: str, port: int) -> bool:
 def _has_our_metrics(s: Settings) -> bool:
     host = "127.0.0.1" if s.metrics_host in ("", "0.0.0.0") else s.metrics_host
     try:
-        with urlopen(f"http://{host}:{s.metrics_port}/metrics", timeout=ASK_S) as answer:
+        with open_url(f"http://{host}:{s.metrics_port}/metrics", timeout=ASK_S) as answer:
             return b"sentinel_" in answer.read()
     except (HTTPError, URLError, OSError, ValueError):
         return False

@@ -11,12 +11,12 @@ import time
 from contextlib import closing
 from pathlib import Path
 from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
 
 import msgspec
 
 from console import wiring
 from console.background import last_error
+from console.direct_http import open_url
 from console.process_ids import is_alive
 from console.run_folder import ProcessState, RunState, holder, read_state
 from console.run_logs import SUPERVISOR
@@ -107,7 +107,7 @@ def _not_ready(state: RunState, each: ProcessState) -> str:
         return ""
     host = state.metrics_host if ":" not in state.metrics_host else f"[{state.metrics_host}]"
     try:
-        with urlopen(f"http://{host}:{each.port}/readyz", timeout=ASK_S):
+        with open_url(f"http://{host}:{each.port}/readyz", timeout=ASK_S):
             return ""
     except HTTPError as error:
         try:

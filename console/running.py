@@ -19,13 +19,13 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 from urllib.error import URLError
-from urllib.request import urlopen
 
 import msgspec
 
 from console import wiring
 from console.api import users as known
 from console.api.users import UserFile
+from console.direct_http import open_url
 from console.process_ids import ProcessId, process_id
 from console.processes import Place, Process, chosen, metrics_port
 from console.run_folder import STATE, ProcessState, RunState
@@ -184,7 +184,7 @@ def _nothing() -> None:
 def answers(url: str) -> bool:
     """Whether a server says 200 there."""
     try:
-        with urlopen(url, timeout=1.0) as answer:
+        with open_url(url, timeout=1.0) as answer:
             return bool(answer.status == 200)
     except (URLError, OSError):
         return False

@@ -105,9 +105,9 @@ class Service:
 
     def check(self) -> None:
         """Raise Unavailable, with the last lines of its log, if the child has exited with an error."""
-        if self._process is not None and self._process.poll() not in (None, 0):
+        if self.exit_code not in (None, 0):
             said = "\n".join(self.last_lines())
-            raise Unavailable(f"{self.name} exited with {self._process.returncode}:\n{said}")
+            raise Unavailable(f"{self.name} exited with {self.exit_code}:\n{said}")
 
     def last_lines(self, count: int = 6) -> list[str]:
         """The end of the child's log."""
@@ -120,16 +120,19 @@ class Service:
 
     @property
     def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and self.exit_code is None
 
     @property
     def exit_code(self) -> int | None:
         """How the child ended, negative for a signal; None if it runs or was never started."""
-        return self._process.poll() if self._process is not None else None
+        code = self._process.poll() if self._process is not None else None
+        if code is not None:
+            self._unwatched()  # its number may be another's from now on
+        return code
 
     def stop(self) -> None:
         """Send SIGTERM and wait; send SIGKILL if the child does not exit in time."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.running:
             self._process.send_signal(signal.SIGTERM)
             try:
                 self._process.wait(STOP_SECONDS_MAX)

@@ -98,7 +98,7 @@ class Server(ABC):
     @property
     def running(self) -> bool:
         """Whether the child process is alive."""
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and self.exit_code is None
 
     @property
     def pid(self) -> int:
@@ -110,7 +110,10 @@ class Server(ABC):
     @property
     def exit_code(self) -> int | None:
         """How the child ended, negative for a signal; None if it runs, was stopped or was never started."""
-        return self._process.poll() if self._process is not None else None
+        code = self._process.poll() if self._process is not None else None
+        if code is not None:
+            self._unwatched()  # its number may be another's from now on
+        return code
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -208,6 +211,9 @@ class Server(ABC):
         if self._process is not None:
             self._process.wait()
             self._process = None
+        self._unwatched()
+
+    def _unwatched(self) -> None:
         if self._watchdog is not None:
             self._watchdog.end()
             self._watchdog = None

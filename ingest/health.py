@@ -60,6 +60,8 @@ class _Question:
             self._said = self._ask()
         except SentinelError as error:
             self._said = str(error) or type(error).__name__
+        except Exception as error:  # noqa: BLE001 - a check that fails has not passed
+            self._said = f"{type(error).__name__}: {error}"
 
 
 class Health:
@@ -77,7 +79,7 @@ class Health:
         self._trouble = ""
 
     def check(self, name: str, ask: Check) -> None:
-        """Ask this, too. A SentinelError that it raises fails it."""
+        """Ask this, too. Whatever it raises fails it."""
         self._checks = {**self._checks, name: _Question(ask)}
 
     def started(self) -> None:

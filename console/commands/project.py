@@ -24,6 +24,9 @@ from projections.engine.base import source_name
 from projections.engine.checkpoints import CheckpointStore, current, successor
 from projections.engine.runner import Runner, Status
 
+STATUS_S = 15.0
+"""How old what a following projector says of its read models may be while it catches up."""
+
 
 def project(
     config: Config = None,
@@ -74,27 +77,30 @@ def project(
             _swap(log, store, swap, accept_difference, as_json)
             return
         runner = Runner(log, partitions_of(log), ALL, store, rebuild=rebuild or [])
-        found: list[Status] = []
+        found = runner.status(int(time.time() * 1000))
+        looked = time.monotonic()
         health = None
         if follow:
             health = followed(s, log)
             health.check("read models", lambda: trouble(found, s.ready_lag_max))
             BOARD.put("read models", lambda: read_models(found))
-        saving = Saving(runner, checkpoint_s)
+        saving, first = Saving(runner, checkpoint_s), True
 
         def catch_up() -> None:
-            nonlocal found
+            nonlocal found, looked, first
             news = False
             while runner.step():
                 news = saving.is_due = True
-                if saving.save():
-                    found = runner.status(int(time.time() * 1000))
+                saving.save()
+                if time.monotonic() - looked > STATUS_S:
+                    found, looked = runner.status(int(time.time() * 1000)), time.monotonic()
                 if health is not None:
                     health.stepped()
-            saving.save(at_once=not follow or not found)
-            if news or not found or any(each.lag_events for each in found):
-                found = runner.status(int(time.time() * 1000))
+            saving.save(at_once=not follow or first)
+            if news or first or any(each.lag_events for each in found):
+                found, looked = runner.status(int(time.time() * 1000)), time.monotonic()
                 _show(found, as_json)
+            first = False
 
         run_steps(catch_up, follow=follow, interval_s=interval_s, health=health)
     if any(status.condition == "faulted" for status in found):

@@ -34,6 +34,8 @@ from projections.engine.base import CONTROL, NOWHERE, DecidedTransaction, Fact, 
 
 EVENTS_PER_READ = 20_000
 """Seals are read together until they cover this many entries: about 10 MB, and few waits for the log server."""
+REJECT_WEIGHT = 50
+"""A rejected message counts as so many entries more: it is as large as whoever sent it liked."""
 FETCHED_AT_ONCE = 256
 SEALS_BACK = 64
 """Seals that are read together, from the end back, to find the newest with payments."""
@@ -229,7 +231,7 @@ def _partition(log: EventLog, partition: int, after: int, until: int) -> Iterato
                     f"partition {partition}: seal {after + len(seals)} goes back from control position {control}"
                 )
             control = seals[-1].control
-            events += sum(seals[-1].counts)
+            events += sum(seals[-1].counts) + REJECT_WEIGHT * seals[-1].counts[3]
             if events >= EVENTS_PER_READ:
                 break
         yield from _read(log, partition, after, seals, transactions, feedback)

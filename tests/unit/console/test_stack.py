@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import redis
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from console.direct_http import open_url
 from console.stack import Broker, LocalStack, Server, Valkey, free_port
 from core.errors import BadInput, Unavailable
 
@@ -178,6 +180,7 @@ def test_a_server_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
 
 _PROGRAM = """
 import sys, time
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 from console.stack import LocalStack
 with LocalStack(Path(sys.argv[1])) as stack:
@@ -239,3 +242,26 @@ def test_a_server_that_loads_its_data_is_waited_for(tmp_path: Path, monkeypatch:
     with server, redis.Redis(port=server.port) as client:
         assert client.dbsize() == 700_000
     assert time.monotonic() - began > 0.25
+
+
+def test_no_watchdog_waits_for_a_number_that_is_free(tmp_path: Path) -> None:
+    """Once it is known that a child has ended, its process ID may be another's."""
+    with Valkey(tmp_path) as server:
+        child, watchdog = server.pids
+        os.kill(child, signal.SIGKILL)
+        deadline = time.monotonic() + 10.0
+        while server.running and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert server.pids == (child,)
+        with pytest.raises(ProcessLookupError):
+            os.kill(watchdog, 0)
+
+
+def test_a_proxy_is_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy of the environment could not reach a process here."""
+    server = HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler)
+    threading.Thread(target=server.handle_request, daemon=True).start()
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with open_url(f"http://127.0.0.1:{server.server_port}/", 5.0) as answer:
+        assert answer.status == 200
+    server.server_close()

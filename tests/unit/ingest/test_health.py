@@ -162,3 +162,13 @@ def test_series_of_a_board_come_and_go() -> None:
     board.put("worker", lambda: [LAG.of({}), READY.of({("log",): True})])
     assert [len(family.samples) for family in board.collect()] == [0, 1]
     assert BOARD is not board
+
+
+def test_a_check_that_breaks_has_not_passed(health: Health) -> None:
+    """Whatever it raises; it may have read what another thread changes."""
+
+    def breaks() -> str:
+        raise RuntimeError("dictionary changed size during iteration")
+
+    health.check("backlog", breaks)
+    assert health.results()["backlog"] == "RuntimeError: dictionary changed size during iteration"
