@@ -26,6 +26,7 @@ from core.partitions import partitions_of
 from core.replay import Timeline
 from core.settings import Settings
 from core.tokens import PREFIXES
+from core.validation import TIME_MAX_MS
 from projections.audit.redecide import DecisionPlace
 from projections.audit.whatif import Changes
 from projections.audit.whatif_payment import Answer, Question, answer_of, ask
@@ -40,6 +41,8 @@ from projections.tables.searching import search
 from projections.tables.sql import MEMORY_MB, query
 from projections.views.profiles.answers import ProfileAnswer, profile_answer
 
+LIMIT_MAX = 1_000_000_000
+"""Rows of a frame that are asked for at most."""
 Moment = str | int | datetime
 """2026-03-01, 2026-03-01T12:00Z, epoch ms, or a datetime; one without a zone is UTC."""
 
@@ -92,9 +95,13 @@ class Log:
         alerts: only those that raised one; columns: of the table `decisions`, by default all but the features.
         """
         ask_for = asker(self._settings, self._log)
+        if not 1 <= limit <= LIMIT_MAX:
+            raise BadInput(f"limit is {limit}; it must be 1 to {LIMIT_MAX:,}")
         given = {"account": account, "merchant": merchant, "device": device, "card": card}
+        if empty := [name for name, value in given.items() if value == ""]:
+            raise BadInput(f"{empty[0]} is empty; leave it out to find any")
         wanted = Query(
-            **{name: ask_for(IDENTIFIERS[name], value) for name, value in given.items() if value},
+            **{name: ask_for(IDENTIFIERS[name], value) for name, value in given.items() if value is not None},
             decision=decision,
             rule=rule,
             severity=severity,
@@ -126,7 +133,12 @@ class Log:
     def sql(self, statement: str, *, memory_mb: int = MEMORY_MB) -> pl.DataFrame:
         """The answer to one SELECT over the tables (docs/sql.md)."""
         found = query(self._log, statement, as_of=self._as_of, memory_mb=memory_mb)
-        return _frame(pa.Table.from_batches(found.batches, found.schema))
+        table = pa.Table.from_batches(found.batches, found.schema)
+        try:
+            return _frame(table)
+        except pl.exceptions.ComputeError:
+            kinds = ", ".join(f"{column.name} ({column.type})" for column in found.schema)
+            raise BadInput(f"a frame can't hold one of {kinds}; make it text: cast(… as varchar)") from None
 
     def account(self, account: str) -> ProfileAnswer:
         """What is known about an account: activity, amounts, decisions, alerts, verdicts, open cases. `profile` is None
@@ -163,6 +175,12 @@ class Log:
             found = locate(self._log, None, None, str(DecisionPlace.parse(decision)))
         except ValueError:
             found = locate(self._log, ask_for("transaction_id", decision), None, None)
+        if self._as_of is not None:
+            cut = resolve(self._log, partitions_of(self._log), self._as_of)
+            if found.place.position > cut.partitions[found.place.partition].transactions:
+                raise BadInput(
+                    f"{found.place} was decided after {self._as_of}; ask the log as of a later moment, or now"
+                )
         timeline = Timeline(control_stream.history(self._log), wiring.open_resolver(self._log))
         answered = ask(self._log, found, timeline, [Question(changes, values)])
         logged = answer_of(answered.now.decision.score)
@@ -197,7 +215,11 @@ def open_log(config: Path | str | None = None, *, as_of: str | None = None, **se
 
 def _ms(moment: Moment | None) -> int | None:
     """Epoch ms. Raises BadInput."""
-    if moment is None or isinstance(moment, int):
+    if moment is None:
+        return None
+    if isinstance(moment, int):
+        if not -TIME_MAX_MS < moment <= TIME_MAX_MS:
+            raise BadInput(f"{moment} is not a time in epoch ms")
         return moment
     if isinstance(moment, datetime):
         aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
@@ -212,6 +234,8 @@ def _check_columns(table: str, names: Sequence[str]) -> None:
     known = table_named(table).schema.names
     if unknown := [name for name in names if name not in known]:
         raise BadInput(f"{table} has no column {unknown[0]!r}; it has {', '.join(known)}")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise BadInput(f"column {twice[0]!r} is named twice")
 
 
 def _frame(table: pa.Table) -> pl.DataFrame:

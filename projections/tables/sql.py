@@ -25,7 +25,7 @@ from projections.engine.as_of import Cut, resolve
 from projections.tables.catalogue import TABLES, Table
 from projections.tables.decisions import Period
 
-MEMORY_MB = 1024
+MEMORY_MB, MEMORY_MIN_MB = 1024, 64
 LOOK_S = 0.1
 ROWS = 10_000
 """Of a batch of the result."""
@@ -88,6 +88,8 @@ def query(log: EventLog, statement: str, *, as_of: str | None = None, memory_mb:
     """The answer to one SELECT over the log as of now or of a moment. Raises BadInput if the statement is none, is
     wrong, or needs more memory; what reading the log raises, also while batches are taken.
     """
+    if memory_mb < MEMORY_MIN_MB:
+        raise BadInput(f"memory_mb is {memory_mb}; a statement takes {MEMORY_MIN_MB} at least")
     cut = resolve(log, partitions_of(log), as_of)
     sources = {name: _Source(log, cut, table) for name, table in TABLES.items()}
     failures = [source.failures for source in sources.values()]

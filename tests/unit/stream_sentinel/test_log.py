@@ -97,8 +97,19 @@ def test_a_what_if_is_the_live_path_with_changes(log: Log, memory: MemoryLog) ->
     assert same.reproduced and same.logged == same.changed and same.logged.margin == score.margin
     milder = log.what_if(name, review=0.9999, decline=1.0, disabled=score.rules)
     assert (milder.place, milder.changed.decision) == (place, "approve")
+    assert log.at(place).what_if(place) == same == log.at(place).what_if(name)
     other = log.what_if(place, amount=1.0, country="DE")
     assert other.changed.margin != score.margin
+
+
+def test_no_what_if_about_a_decision_after_the_moment(log: Log) -> None:
+    """By place or ID, of the moment's partition or of another; the log as of now answers."""
+    then = log.at("p01:1-100")
+    for place, name in log.decisions(limit=3).select("place", "transaction_id").rows():
+        for asked in (place, name):
+            with pytest.raises(BadInput, match=f"{place} was decided after p01:1-100"):
+                then.what_if(asked)
+        assert log.what_if(place).reproduced
 
 
 @pytest.mark.parametrize(
@@ -107,6 +118,17 @@ def test_a_what_if_is_the_live_path_with_changes(log: Log, memory: MemoryLog) ->
         (lambda log: log.decisions(start="soon"), "'soon' is not a time"),
         (lambda log: log.decisions(start="2026-02-01", end="2026-01-01"), "start must be before end"),
         (lambda log: log.decisions(columns=["score"]), "decisions has no column 'score'"),
+        (lambda log: log.decisions(account=""), "account is empty"),
+        (lambda log: log.decisions(card="", account="a1"), "card is empty"),
+        (lambda log: log.decisions(limit=0), "limit is 0"),
+        (lambda log: log.decisions(limit=-1), "limit is -1"),
+        (lambda log: log.decisions(limit=2**33), "limit is 8589934592"),
+        (lambda log: log.decisions(columns=["place", "place"]), "'place' is named twice"),
+        (lambda log: log.table("seals", columns=["place", "digest", "digest"]), "seals has no column 'place'"),
+        (lambda log: log.table("seals", columns=["digest", "digest"]), "'digest' is named twice"),
+        (lambda log: log.table("scores", start=2**70), "is not a time"),
+        (lambda log: log.sql("select 1", memory_mb=-1), "64 at least"),
+        (lambda log: log.sql("select 1 as one, interval 1 month as span"), r"span \(month_day_nano"),
         (lambda log: log.table("payments"), "there is no table 'payments'"),
         (lambda log: log.sql("drop table decisions"), "give one SELECT"),
         (lambda log: log.at("never"), "is not a time"),
