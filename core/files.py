@@ -2,7 +2,7 @@
 
 Steps of a write: 1 create the folder, 2 write a temporary file beside the target, 3 fsync it, 4 rename it, 5 fsync the
 folder and the parents of those created. A crash before 4 leaves the old file and a temporary one, which a later write
-into the same folder removes; an error removes it at once.
+into the same folder removes; an error removes it at once. A lock on the temporary file tells that its writer lives.
 
 `Lossy` is for side output such as logs, whose failures are dropped; `Visible` for output that people read.
 """
@@ -10,10 +10,11 @@ into the same folder removes; an error removes it at once.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
@@ -28,7 +29,7 @@ READ_BYTES = 65_536
 PUBLIC = 0o666
 """Permissions, less the umask, of files that hold no such data."""
 STALE_S = 600.0
-"""A temporary file older than the current one by this much was left behind by a crash, on whatever machine."""
+"""A temporary file older than the current one by this much, whose lock nobody holds, was left behind by a crash."""
 
 
 def write_atomic(path: Path, *parts: bytes, durable: bool = True, mode: int = PRIVATE) -> None:
@@ -50,13 +51,15 @@ def open_atomic(path: Path, *, durable: bool = True, mode: int = PRIVATE) -> Ite
     made = _make_folders(path.parent)
     temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
     try:
-        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-            yield file
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        _remove_stale(path.parent, os.stat(temporary).st_mtime - STALE_S)
-        os.replace(temporary, path)
+        with ExitStack() as held:
+            with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+                held.enter_context(_lock(temporary))
+                yield file
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            _remove_stale(path.parent, os.stat(temporary).st_mtime - STALE_S)
+            os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -128,11 +131,26 @@ def _remove_stale(folder: Path, before: float) -> None:
     for name in os.listdir(folder):
         if _TEMPORARY.fullmatch(name):
             left = folder / name
-            try:
+            with suppress(FileNotFoundError, PermissionError):  # another process was faster; or it is another user's
                 if os.stat(left).st_mtime < before:
-                    left.unlink()
-            except FileNotFoundError:
-                continue  # its writer, or another process cleaning up, was faster
+                    with _lock(left) as is_abandoned:
+                        if is_abandoned:
+                            left.unlink()
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[bool]:
+    """Hold the file's lock. False if another holds it; True also where the file system has no locks."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_mine = True
+        except OSError as error:
+            is_mine = not isinstance(error, BlockingIOError)
+        yield is_mine
+    finally:
+        os.close(handle)
 
 
 def _sync_folders(folders: Iterable[Path]) -> None:

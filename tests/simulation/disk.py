@@ -70,8 +70,15 @@ class Disk:
         """As the module `os`."""
         mine = (self.fsync, self.replace, self.stat, self.listdir, self.urandom, self.close)
         return SimpleNamespace(
-            O_RDONLY=0, open=lambda path, flags: self.handle(str(path)), **{each.__name__: each for each in mine}
+            O_RDONLY=0,
+            O_RDWR=2,
+            open=lambda path, flags: self.handle(str(path)),
+            **{each.__name__: each for each in mine},
         )
+
+    def locks(self) -> SimpleNamespace:
+        """As the module `fcntl`, of a file system that has no locks: whoever asks for one has it."""
+        return SimpleNamespace(LOCK_EX=2, LOCK_NB=4, flock=lambda handle, how: self._handles[handle] and None)
 
     def open(self, path: Any, mode: str = "r", opener: Any = None, **options: Any) -> Any:
         """`open` in binary modes: to read, or to create."""

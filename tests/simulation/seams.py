@@ -256,6 +256,7 @@ def installed(world: World, on: disk.Disk, salt: Callable[[], str], **constants:
     put(projections.reference.publisher, "time", _Time(world))
     put(engine, "SimpleQueue", lambda: _Queue(world))
     put(core.files, "os", on.system())
+    put(core.files, "fcntl", on.locks())
     put(core.files, "open", on.open)
     for module in (ownership, evidence):
         put(module, "Path", on.path)

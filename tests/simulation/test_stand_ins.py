@@ -107,16 +107,18 @@ def test_what_was_sent_to_a_log_server_before_it_came_back_does_not_arrive() -> 
 
 
 def test_the_disk_has_what_files_are_written_with() -> None:
-    """Every name of `os` that `core.files` uses to write."""
+    """Every name of `os` and `fcntl` that `core.files` uses to write."""
     used = {
-        node.attr
+        (node.value.id, node.attr)
         for function in ast.parse(inspect.getsource(core.files)).body
         if isinstance(function, ast.FunctionDef) and function.name not in NOT_WRITING
         for node in ast.walk(function)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os"
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("os", "fcntl")
     }
-    assert {"open", "fsync", "replace"} <= used
-    assert used - vars(Disk(World(0)).system()).keys() == {"strerror"}  # only to refuse a folder that is a file
+    disk = Disk(World(0))
+    has = {("os", name) for name in vars(disk.system())} | {("fcntl", name) for name in vars(disk.locks())}
+    assert {("os", "open"), ("os", "fsync"), ("os", "replace"), ("fcntl", "flock")} <= used
+    assert used - has == {("os", "strerror")}  # only to refuse a folder that is a file
 
 
 def test_a_file_is_written_as_on_a_real_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +147,7 @@ def test_a_file_is_written_as_on_a_real_disk(tmp_path: Path, monkeypatch: pytest
     found: list[dict[str, bytes]] = []
     mount(disk)
     monkeypatch.setattr(core.files, "os", disk.system())
+    monkeypatch.setattr(core.files, "fcntl", disk.locks())
     monkeypatch.setattr(core.files, "open", disk.open)
     process = world.start(
         "writer", lambda: found.append(written(disk.path("/"), lambda path: world.sleep(2 * core.files.STALE_S)))

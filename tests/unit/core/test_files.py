@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import subprocess
+import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -84,6 +88,52 @@ def test_what_a_crash_left_goes_with_the_next_write(tmp_path: Path) -> None:
         os.utime(tmp_path / name, (0, 0))
     write_atomic(tmp_path / "file", b"x")
     assert sorted(os.listdir(tmp_path)) == sorted([running, "file", *others])
+
+
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_a_slow_writer_keeps_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_locks: bool) -> None:
+    """However long it writes nothing, also between its last byte and the rename; where a file system has no locks, age
+    alone decides.
+    """
+    if not has_locks:
+        monkeypatch.setattr(fcntl, "flock", lambda *_: os.close(-1))
+    kept: list[bool] = []
+    replace = os.replace
+
+    def write_beside() -> None:
+        (temporary,) = tmp_path.glob(".slow.*")
+        os.utime(temporary, (0, 0))
+        write_atomic(tmp_path / "other", b"x")
+        kept.append(temporary.exists())
+
+    def look_and_replace(source: Path, target: Path) -> None:
+        if target.name == "slow":
+            write_beside()
+        replace(source, target)
+
+    for at_rename in (False, True):
+        monkeypatch.setattr(os, "replace", look_and_replace if at_rename else replace)
+        with suppress(FileNotFoundError), files.open_atomic(tmp_path / "slow") as file:
+            file.write(b"all")
+            if not at_rename:
+                write_beside()
+    assert kept == [has_locks] * 2
+    assert not has_locks or (tmp_path / "slow").read_bytes() == b"all"
+    assert not [*tmp_path.glob(".*.part")]
+
+
+def test_a_killed_writers_file_goes(tmp_path: Path) -> None:
+    """Its lock went with it."""
+    code = (
+        "import os, sys, pathlib; from core.files import open_atomic\n"
+        "with open_atomic(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "file"], check=False, timeout=60)
+    (left,) = tmp_path.iterdir()
+    assert done.returncode == -9 and left.name.startswith(".file.")
+    os.utime(left, (0, 0))
+    write_atomic(tmp_path / "file", b"x")
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_writers_do_not_disturb_each_other(tmp_path: Path) -> None:
