@@ -51,7 +51,8 @@ def restore(
     accept_lost: Annotated[
         bool,
         typer.Option(
-            "--accept-lost", help="Restore although something is lost that anchors cover, or the control stream names."
+            "--accept-lost",
+            help="Restore although seals, events or blobs are lost that anchors cover, or the control stream names.",
         ),
     ] = False,
     as_json: Json = False,
@@ -88,11 +89,12 @@ def run(
         restoring.check_empty(log, found)
         control = restoring.with_record(found, archive, log.signer, _record(archive, found, reason))
         contained = Contained(anchors, found)
-        lost = [*found.lost, *map(_beyond, contained.beyond)]
+        blobs = restoring.lost_blobs(archive, found)
+        lost = [*found.lost, *map(_beyond, contained.beyond), *blobs.values()]
         if lost and not accept_lost:
             raise BadInput(f"lost: {'; '.join(lost)}. A later copy of the archive may have it. {_ACCEPT}")
         whole = found.log(archive)
-        checked = verify.run(s, whole.hot, archive, anchors=contained, is_whole=False)
+        checked = verify.run(s, whole.hot, archive, anchors=contained, is_whole=False, without=blobs)
         if checked.faults:
             raise Corrupt(
                 f"the archive {archive.store} is damaged, and nothing was restored: {'; '.join(checked.faults)}"

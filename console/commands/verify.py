@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -200,13 +201,14 @@ def run(
     read: Read | None = None,
     *,
     is_whole: bool = True,
+    without: Collection[str] = (),
 ) -> Found:
-    """Check the log. is_whole: also, that it has not lost what its control stream or a snapshot has seen. Raises
-    BadInput if it is empty and there are no anchors.
+    """Check the log. is_whole: also, that it has not lost what its control stream or a snapshot has seen; without:
+    blobs (SHA-256) that are known to be lost. Raises BadInput if it is empty and there are no anchors.
     """
     anchors = anchors or Anchors([])
     newest, since = anchors.newest, anchors.since[0] if anchors.since is not None else None
-    control = check_control(log if archive is None else ArchivedLog(log, archive), anchors)
+    control = check_control(log if archive is None else ArchivedLog(log, archive), anchors, without)
     faults = [*(read.faults if read is not None else [])]
     if archive is not None:
         faults += blobs.faults(archive)

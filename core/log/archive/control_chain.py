@@ -7,13 +7,14 @@ only shows against a checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
 
 from core.codec import decode_control
+from core.control_stream import accepted
 from core.errors import BadInput, Corrupt
 from core.events import (
     CheckpointSigned,
@@ -24,6 +25,7 @@ from core.events import (
     SegmentArchived,
 )
 from core.log.anchored import Anchors, Expected
+from core.log.archive.blobs import Named as Blob
 from core.log.archive.blobs import named
 from core.log.base import GENESIS_DIGEST, EventLog
 from core.log.seals import control_digest
@@ -80,51 +82,73 @@ class ControlChain:
         return Point(len(self.digests) - 1, self.digests[-1])
 
 
-def check_control(log: EventLog, anchors: Anchors | None = None) -> ControlChain:
-    """The control stream, checked: order, form, blobs, and against the checkpoints."""
+class Unreadable(NamedTuple):
+    """A blob that control event `number` names, or a library of the program that it names. is_absent: nowhere to be
+    found, not damaged.
+    """
+
+    digest: str
+    number: int
+    why: str
+    is_absent: bool
+
+
+def check_control(log: EventLog, anchors: Anchors | None = None, without: Collection[str] = ()) -> ControlChain:
+    """The control stream, checked: order, form, blobs, and against the checkpoints. without: blobs (SHA-256) that are
+    known to be lost.
+    """
     found = ControlChain(expected=(anchors or Anchors([])).control())
     found.fault = found.expected.begin()
-    blobs: dict[str, int] = {}
-    programs: dict[str, int] = {}
     while not found.fault and (page := log.read_control(found.end.sequence)):
         for number, payload in page:
             if not found.fault:
-                found.fault = _take(found, number, payload, blobs, programs)
+                found.fault = _take(found, number, payload)
     if found.fault:
         return found
     if wrong := found.expected.end():
         found.fault = wrong
         return found
-    for blob, number in blobs.items():
-        try:
-            log.get_blob(blob)
-        except (Corrupt, BadInput) as error:
-            found.fault = f"control event {number}: {error}"
-            return found
-    for program, number in programs.items():
-        if fault := _program_fault(log, program):
-            found.fault = f"control event {number}: {fault}"
+    for blob in unreadable(log):
+        if blob.digest not in without:
+            found.fault = f"control event {blob.number}: {blob.why}"
             break
     return found
 
 
-def _program_fault(log: EventLog, program: str) -> str:
-    """What the log lacks of a program and the libraries that it uses; or ""."""
+def unreadable(log: EventLog) -> Iterator[Unreadable]:
+    """The blobs that can't be read, of those that events name which take effect, oldest first. Raises as
+    `core.control_stream.history`.
+    """
+    known: set[Blob] = set()
+    for number, event in accepted(log):
+        blob = named(event)
+        if blob is not None and blob not in known:
+            known.add(blob)
+            yield from _unreadable(log, number, blob)
+
+
+def _unreadable(log: EventLog, number: int, blob: Blob) -> Iterator[Unreadable]:
+    content = _read(log, number, blob.digest)
+    if isinstance(content, Unreadable):
+        yield content
+    elif blob.kind == "program":
+        try:
+            libraries = document.decode(content).uses.values()
+        except Corrupt as error:
+            yield Unreadable(blob.digest, number, str(error), is_absent=False)
+            return
+        read = (_read(log, number, library) for library in libraries)
+        yield from (each for each in read if isinstance(each, Unreadable))
+
+
+def _read(log: EventLog, number: int, digest: str) -> bytes | Unreadable:
     try:
-        for library in document.decode(log.get_blob(program)).uses.values():
-            log.get_blob(library)
+        return log.get_blob(digest)
     except (Corrupt, BadInput) as error:
-        return str(error)
-    return ""
+        return Unreadable(digest, number, str(error), isinstance(error, BadInput))
 
 
-def _take(
-    found: ControlChain,
-    number: int,
-    payload: bytes,
-    blobs: dict[str, int],
-    programs: dict[str, int],
-) -> str:
+def _take(found: ControlChain, number: int, payload: bytes) -> str:
     """Add one event; what is wrong with it, or ""."""
     if number != found.end.sequence + 1:
         return f"control event {found.end.sequence + 1} is missing: {number} comes next"
@@ -135,8 +159,6 @@ def _take(
         event = decode_control(payload)
     except Corrupt as error:
         return f"control event {number}: {error}"
-    if (blob := named(event)) is not None:
-        (programs if blob.kind == "program" else blobs).setdefault(blob.digest, number)
     if isinstance(event, LogCreated):
         found.log_id = found.log_id or event.log_id
     elif isinstance(event, CheckpointSigned):

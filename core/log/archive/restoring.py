@@ -22,7 +22,7 @@ from core.log.anchored import Anchors, Expected
 from core.log.archive import blobs, control_files
 from core.log.archive.archive import Archive
 from core.log.archive.archived import ArchivedLog
-from core.log.archive.control_chain import evidence_in
+from core.log.archive.control_chain import evidence_in, unreadable
 from core.log.base import Entry, EventLog, Head, Signer, Stream
 from core.log.checkpoints import Checkpoint
 from core.log.memory import MemoryLog
@@ -85,6 +85,15 @@ def restorable(archive: Archive) -> Restorable:
     return Restorable(control, seals, partitions, lost)
 
 
+def lost_blobs(archive: Archive, found: Restorable) -> dict[str, str]:
+    """The blobs (SHA-256) that the archive lacks, in words; not those that it holds damaged."""
+    lacking = (each for each in unreadable(found.log(archive)) if each.is_absent)
+    return {
+        each.digest: f"blob {each.digest}, which control event {each.number} needs, is not in the archive"
+        for each in lacking
+    }
+
+
 def as_archived(archive: Archive) -> EventLog:
     """The log as far as the archive holds it, and would restore it. Raises as `restorable`."""
     return restorable(archive).log(archive)
@@ -144,9 +153,10 @@ def write(log: EventLog, archive: Archive, found: Restorable, control: Sequence[
     """
     size = 0
     whole = found.log(archive)
+    held = set(archive.blobs())
     for digest in blobs.needed(whole, control_stream.history(whole)):
-        content = archive.blob(digest)
-        if content is not None:  # else the log had lost it: it is told, and decided without
+        if digest in held:  # else it is lost (`lost_blobs`)
+            content = whole.get_blob(digest)
             log.put_blob(content)
             size += len(content)
     for p, seal in found.seals.items():

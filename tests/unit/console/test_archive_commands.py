@@ -20,6 +20,7 @@ from console.wiring import load_scorer
 from core import control_stream
 from core.context import Resolver
 from core.errors import BadInput
+from core.events import ReferencePublished
 from core.log.redis_streams import RedisLog, connect
 from ingest.offline import OfflineIngest
 from projections import catalogue
@@ -395,6 +396,27 @@ def test_anchors_of_what_is_archived_can_be_restored(sentinel: Sentinel) -> None
     found = sentinel("restore", *arguments, "beyond", "--accept-lost", "--json").json
     assert len(found["lost"]) == 1 and found["checkpoint"] == 2
     assert sentinel("verify", *arguments[2:], "beyond").code == 3
+
+
+def test_a_blob_that_the_archive_lacks_is_lost_only_if_that_is_accepted(sentinel: Sentinel) -> None:
+    """One that the log had lost before it was archived does not make the whole log unrestorable; a damaged one does."""
+    why = ("--reason", "the disk burnt")
+    event = ReferencePublished(occurred_at=1, actor="x", kind="device", digest="1" * 64, as_of=2**50, rows=1)
+    control_stream.append(sentinel.log, lambda known: [event])
+    assert "warning: not archived" in sentinel("archive", "--hot-hours", "0").err
+    destroy(sentinel)
+    ran = sentinel("restore", *why)
+    assert ran.code == 2 and f"lost: blob {'1' * 64}, which control event" in ran.err and "--accept-lost" in ran.err
+    path = next((sentinel.directory / "blobs").iterdir())
+    content = path.read_bytes()
+    path.write_bytes(b"another")
+    ran = sentinel("restore", *why, "--accept-lost")
+    assert ran.code == 3 and path.name in ran.err and sentinel.server.keys(f"{sentinel.prefix}:*") == []
+    path.write_bytes(content)
+    assert len(sentinel("restore", *why, "--accept-lost", "--json").json["lost"]) == 1
+    ran = sentinel("verify")
+    assert ran.code == 3 and f"holds no blob {'1' * 64}" in ran.err
+    assert sentinel("replay", "--verify", "--jobs", "1").code == 0
 
 
 @pytest.mark.parametrize("after", [False, True])

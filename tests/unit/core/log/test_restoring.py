@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from core import control_stream
+from core.codec import encode_control
 from core.errors import BadInput, ConcurrencyError, Corrupt, Incomplete
 from core.events import Control, ListChanged, SealPoint, SealsRecorded
 from core.log.archive import archiver, blobs, control_files, restoring
@@ -16,6 +18,7 @@ from core.log.archive.control_chain import check_control
 from core.log.archive.verifying import check_partition
 from core.log.base import STREAMS, Head
 from core.log.memory import MemoryLog
+from core.program import document
 from tests.builders.batches import batch_after
 from tests.builders.logs import PARTITIONS, assert_identical, control, filled
 from tests.unit.core.log.test_archive import Fuse, Killed, copy_view
@@ -192,6 +195,33 @@ def test_only_an_empty_server_is_restored(decided: MemoryLog, tmp_path: Path) ->
         restoring.check_empty(other, found)
     with pytest.raises(ConcurrencyError):
         other.continue_after(0, found.seals[0])
+
+
+def test_a_lost_blob_is_told_and_the_rest_can_be_restored(decided: MemoryLog, tmp_path: Path) -> None:
+    """Also a library; not one that is damaged, and not one that only a refused event names."""
+    log = decided.clone()
+    claimed = replace(control_stream.history(log)[0].event, program="1" * 64)
+    log.append_control([encode_control(claimed)], log.control_head())
+    assert control_stream.history(log)[-1].refused
+    archive = archived(log, tmp_path).archive
+    found = restoring.restorable(archive)
+    assert restoring.lost_blobs(archive, found) == {} and check_control(found.log(archive)).fault == ""
+    program = control_stream.identity_of(log).program
+    [library] = document.decode(log.get_blob(program)).uses.values()
+    table = next(digest for digest, _ in control_stream.current(log).references.values())
+    other = next(each for each in archive.blobs() if each not in (program, library, table))
+    for each in (table, library):
+        (tmp_path / "blobs" / each).unlink()
+    lost = restoring.lost_blobs(archive, found)
+    assert set(lost) == {table, library} and all("which control event" in line for line in lost.values())
+    whole = found.log(archive)
+    assert "holds no blob" in check_control(whole).fault and check_control(whole, without=lost).fault == ""
+    target = MemoryLog()
+    restoring.write(target, archive, found, found.control)
+    assert target.held_blobs([table, library, program]) == [program]
+    (tmp_path / "blobs" / other).write_bytes(b"another")
+    assert set(restoring.lost_blobs(archive, found)) == {table, library}
+    assert f"blobs/{other} is not what was archived" in check_control(whole, without=lost).fault
 
 
 @pytest.mark.parametrize("after", [False, True])
