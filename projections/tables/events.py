@@ -25,7 +25,8 @@ from projections.engine.feed import Bound
 
 TIME = pa.timestamp("ms", "UTC")
 TEXT, TEXTS, WHOLE, NUMBER, BYTES = pa.string(), pa.list_(pa.string()), pa.int64(), pa.float64(), pa.binary()
-PAGE = 2_000
+PAGE, REJECTS_PAGE = 2_000, 50
+"""Entries read at once; a rejected message is as large as whoever sent it liked."""
 _WHOLE_RANGES = {
     TIME: (0, TIME_MAX_MS),
     WHOLE: (-(2**63), 2**63),
@@ -98,8 +99,9 @@ CONTROL = pa.schema(
 def stream_tables(stream: Stream, log: EventLog, cut: Cut, names: Sequence[str], period: object) -> Iterator[pa.Table]:
     """A stream up to the cut, a page at a time, partition by partition in log order. period: not looked at."""
     kind = KINDS[stream]
+    is_large = stream == "rejects"
     for partition, bound in cut.partitions.items():
-        for page in pages(log, partition, stream, START, kind.until(bound), PAGE):
+        for page in pages(log, partition, stream, START, kind.until(bound), REJECTS_PAGE if is_large else PAGE):
             yield _table(_rows(kind, partition, page), kind.schema, names)
 
 

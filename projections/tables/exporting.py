@@ -1,6 +1,7 @@
 """Writes tables of the log to files of Parquet or Arrow: streamed, in bounded memory, each file complete or absent.
 
-Memory: GROUP_ROWS rows and one part of the log (a segment of the archive, or a page of the hot log).
+Memory: GROUP_ROWS rows, GROUP_BYTES at most, and one part of the log (a segment of the archive, or a page of the hot
+log).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from projections.tables.catalogue import table_named
 from projections.tables.decisions import Period
 
 Format = Literal["parquet", "arrow"]
-GROUP_ROWS = 65_536
+GROUP_ROWS, GROUP_BYTES = 65_536, 64 * 2**20
 """Of a row group of Parquet, or a record batch of Arrow."""
 
 
@@ -61,7 +62,7 @@ def _writer(file: Any, schema: pa.Schema, kind: Format) -> Any:
 
 
 def _groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """The rows again, GROUP_ROWS at a time."""
+    """The rows again, GROUP_ROWS at a time; fewer where they reach GROUP_BYTES in memory."""
     held: list[pa.Table] = []
     for table in tables:
         held.append(table)
@@ -69,5 +70,8 @@ def _groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
             joined = pa.concat_tables(held)
             yield joined.slice(0, GROUP_ROWS).combine_chunks()
             held = [joined.slice(GROUP_ROWS)]
+        if sum(table.nbytes for table in held) >= GROUP_BYTES:
+            yield pa.concat_tables(held).combine_chunks()
+            held = []
     if any(map(len, held)):
         yield pa.concat_tables(held).combine_chunks()

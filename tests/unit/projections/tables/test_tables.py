@@ -25,7 +25,7 @@ from projections.tables.catalogue import TABLES, table_named
 from projections.tables.decisions import Period
 from tests.builders.baseline_log import PARTITIONS
 from tests.builders.halves import archived
-from tests.builders.logs import entries, filled
+from tests.builders.logs import Record, entries, filled
 
 STREAMS: tuple[Stream, ...] = ("alerts", "feedback", "rejects", "seals")
 
@@ -169,6 +169,28 @@ def test_a_file_is_written_in_groups_of_bounded_size(
         file = pq.ParquetFile(path)
         sizes = [file.metadata.row_group(n).num_rows for n in range(file.metadata.num_row_groups)]
         assert set(sizes[:-1]) == {130} and same(file.read(), whole(log, "decisions"))
+
+
+def test_large_rejects_are_written_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others decide how large they are: neither a read nor a group holds as many as of other entries."""
+    log = filled(1, fed=[Record("transactions", f"a{n % 40}", 1_000 + n, b"{" * 4_000) for n in range(900)])
+    rejects = [len(entries(log, p, "rejects")) for p in range(PARTITIONS)]
+    monkeypatch.setattr(exporting, "GROUP_BYTES", 600_000)
+    wanted = whole(log, "rejects")
+    read: list[int] = []
+    before = log.read
+
+    def counted(partition: int, stream: Stream, *rest: Any) -> list[Entry]:
+        found = before(partition, stream, *rest)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(log, "read", counted)
+    exporting.write(log, cut_of(log), "rejects", Period(), tmp_path / "rejects.arrow", "arrow")
+    assert max(read) <= 50 and sum(rejects) == 900 and sum(read) >= 900
+    file = pa.ipc.open_file(tmp_path / "rejects.arrow")
+    sizes = [file.get_batch(n).nbytes for n in range(file.num_record_batches)]
+    assert len(sizes) > 9 and max(sizes) < 2 * 600_000 and same(file.read_all(), wanted)
 
 
 def test_a_failure_leaves_the_file_as_it_was(log: MemoryLog, tmp_path: Path) -> None:
