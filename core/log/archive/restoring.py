@@ -149,7 +149,8 @@ def with_record(
 
 def write(log: EventLog, archive: Archive, found: Restorable, control: Sequence[bytes]) -> int:
     """Restore into an empty log (`check_empty`). control: `with_record`. Returns the bytes of blobs that were stored.
-    Raises Conflict or ConcurrencyError if somebody else writes to the log meanwhile.
+    Raises Conflict or ConcurrencyError if somebody else writes to the log meanwhile; BadInput, with only blobs
+    written, if the server holds a damaged one, because a blob that is there is not written again.
     """
     size = 0
     whole = found.log(archive)
@@ -157,13 +158,21 @@ def write(log: EventLog, archive: Archive, found: Restorable, control: Sequence[
     for digest in blobs.needed(whole, control_stream.history(whole)):
         if digest in held:  # else it is lost (`lost_blobs`)
             content = whole.get_blob(digest)
-            log.put_blob(content)
+            _put(log, digest, content)
             size += len(content)
     for p, seal in found.seals.items():
         log.continue_after(p, seal)
     log.append_control(control, 0)
     check_written(log, found, control)
     return size
+
+
+def _put(log: EventLog, digest: str, content: bytes) -> None:
+    log.put_blob(content)
+    try:
+        log.get_blob(digest)
+    except Corrupt:
+        raise BadInput(f"the log server is not empty: it holds the blob {digest}, damaged. {_ELSEWHERE}") from None
 
 
 def check_written(log: EventLog, found: Restorable, control: Sequence[bytes]) -> None:

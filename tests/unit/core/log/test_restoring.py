@@ -224,6 +224,18 @@ def test_a_lost_blob_is_told_and_the_rest_can_be_restored(decided: MemoryLog, tm
     assert f"blobs/{other} is not what was archived" in check_control(whole, without=lost).fault
 
 
+def test_a_damaged_blob_on_the_server_is_refused(decided: MemoryLog, tmp_path: Path) -> None:
+    """It would stay, since what is there is not written again, and stop every worker."""
+    archive, target = archived(decided.clone(), tmp_path).archive, MemoryLog()
+    digest = control_stream.identity_of(decided).program
+    target.tamper_blob(digest, b"rubbish")
+    found = restoring.restorable(archive)
+    restoring.check_empty(target, found)
+    with pytest.raises(BadInput, match=f"holds the blob {digest}, damaged"):
+        restoring.write(target, archive, found, found.control)
+    assert target.control_head() == 0 and all(target.head(p) == Head() for p in range(PARTITIONS))
+
+
 @pytest.mark.parametrize("after", [False, True])
 def test_killed_between_any_two_steps_it_is_done_by_the_next_run(
     decided: MemoryLog, tmp_path: Path, after: bool
