@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import pytest
 import redis
@@ -244,9 +245,17 @@ def test_a_lost_success_counts_even_if_others_followed(
     head = filled(redis_log)
     batch = batch_after(head)
     ours = seals.seal(batch, head)[0]
+    followed = Event()
+
+    def follow() -> None:
+        proxy.release()
+        redis_log.append(0, batch_after(ours), ours)
+        followed.set()
+
     with through(valkey_server, redis_prefix, ["hold"]) as (log, proxy):
-        proxy.when_held = lambda: (proxy.release(), redis_log.append(0, batch_after(ours), ours))
+        proxy.when_held = follow
         assert log.append(0, batch, head) == ours
+        assert followed.wait(10.0)
     assert verify(contents(redis_log, 0)).sequence == head.sequence + 2
 
 

@@ -28,9 +28,9 @@ from projections.engine.base import DecidedTransaction
 from projections.engine.checkpoints import CheckpointStore
 from projections.views.cases import CASES
 from projections.views.profiles.projection import PROFILES
+from tests.builders.killed_writers import Fuse, Killed
 from tests.builders.logs import records
 from tests.builders.models import ARTIFACT, deployed, load_tiny
-from tests.unit.core.log.test_archive import Fuse, Killed
 
 
 class Ran(NamedTuple):

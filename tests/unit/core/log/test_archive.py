@@ -36,6 +36,7 @@ from core.replay import Timeline, rebuild
 from core.verification import verify
 from tests.builders.batches import batch_after, contents
 from tests.builders.events import fuzz
+from tests.builders.killed_writers import Fuse, Killed, copy_view
 from tests.builders.logs import PARTITIONS, filled, heads
 from tests.builders.models import load_tiny
 
@@ -392,29 +393,6 @@ def test_retention_decides_what_is_archived_and_trimmed(decided: MemoryLog, tmp_
 # --- killed between any two steps ---------------------------------------------------------------------------------
 
 
-class Killed(Exception):
-    """The process ends here."""
-
-
-class Fuse:
-    """Counts every write to the store and to the log, and ends the process before or after the n-th."""
-
-    def __init__(self, at: int, after: bool) -> None:
-        self.at, self.after, self.count = at, after, 0
-
-    def around(self, write: Any) -> Any:
-        def wrapped(*arguments: Any, **named: Any) -> Any:
-            self.count += 1
-            if self.count == self.at and not self.after:
-                raise Killed
-            result = write(*arguments, **named)
-            if self.count == self.at:
-                raise Killed
-            return result
-
-        return wrapped
-
-
 def one_run(hot: MemoryLog, directory: Path, fuse: Fuse | None = None) -> None:
     """What `sentinel archive --trim` does, on partition 0, with new objects as a new process has."""
     archive = open_archive(str(directory))
@@ -429,13 +407,6 @@ def one_run(hot: MemoryLog, directory: Path, fuse: Fuse | None = None) -> None:
         archiver.archive_partition(log, archive, 0, recorded_until=until, segment_transactions=6)
         archiver.record(log, archive, [0], now=1)
         archiver.trim(log, archive, 0, archiver.trim_point(archive, 0, until), now=1)
-
-
-def copy_view(hot: MemoryLog) -> MemoryLog:
-    """Another client of the same log."""
-    view = MemoryLog()
-    view.__dict__.update(hot.__dict__)
-    return view
 
 
 @pytest.mark.parametrize("after", [False, True])

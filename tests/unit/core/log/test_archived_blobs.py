@@ -19,8 +19,8 @@ from core.log.archive.control_chain import check_control
 from core.log.memory import MemoryLog
 from core.program.library import default_blobs
 from tests.builders.decisions import append_unchecked
+from tests.builders.killed_writers import Fuse, Killed, copy_view
 from tests.builders.logs import PARTITIONS, assert_identical, filled, heads
-from tests.unit.core.log.test_archive import Fuse, Killed, copy_view
 
 EVER = 2**62
 MIDDLE = 12

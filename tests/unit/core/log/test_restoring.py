@@ -20,8 +20,8 @@ from core.log.base import STREAMS, Head
 from core.log.memory import MemoryLog
 from core.program import document
 from tests.builders.batches import batch_after
+from tests.builders.killed_writers import Fuse, Killed, copy_view
 from tests.builders.logs import PARTITIONS, assert_identical, control, filled
-from tests.unit.core.log.test_archive import Fuse, Killed, copy_view
 
 EVER = 2**62
 
