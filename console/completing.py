@@ -7,6 +7,7 @@ command's module. `make docs` writes the file from the commands themselves, and 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
@@ -99,6 +100,9 @@ def answer() -> str:
             return [
                 CompletionItem(word, help=shorten(text, SHOWN_MAX, placeholder="…")) for word, text in found.items()
             ]
+
+        def format_completion(self, item: CompletionItem) -> str:
+            return re.sub(r" *\n", " ", super().format_completion(item))  # Typer breaks help at 80 columns
 
     said: str = Asked(None, {}, PROGRAM, VARIABLE).complete()
     return said

@@ -99,6 +99,22 @@ def test_zsh_and_fish_are_answered_in_their_forms(program: Path) -> None:
     assert '"assign":"Assign a case to somebody."' in said["zsh"]
 
 
+def test_help_is_one_line_beside_its_word(program: Path) -> None:
+    """However long it is: each further line would be offered as a word."""
+    said = {}
+    for shell in ("zsh", "fish"):
+        more = {"_SENTINEL_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": "sentinel "}
+        more["_TYPER_COMPLETE_FISH_ACTION"] = "get-args"
+        done = subprocess.run(
+            [program], capture_output=True, text=True, check=True, timeout=120, env=environment(program, **more)
+        )
+        said[shell] = done.stdout.splitlines()
+    commands = candidates(words_of(cli_program()), [], "")
+    assert [line.partition("\t")[0] for line in said["fish"]] == sorted(commands)
+    assert max(map(len, said["fish"])) > 90 and not any("  " in line for line in said["fish"])
+    assert len([line for line in said["zsh"] if not line.startswith(('"', "_arguments"))]) == 0
+
+
 def test_an_answer_takes_less_than_300_ms_and_loads_no_command(program: Path) -> None:
     """Of processor time, so that a busy machine fails nobody."""
     env = environment(program, _SENTINEL_COMPLETE="complete_bash", COMP_WORDS="sentinel whatif --", COMP_CWORD="2")
