@@ -80,12 +80,14 @@ def _problem(each: Problem) -> dict[str, Any]:
     return {"line": each.line, "path": each.path, "at": each.at, "place": each.place, "message": each.message}
 
 
-def _counts(loaded: Loaded) -> dict[str, int]:
+def _counts(loaded: Loaded) -> dict[str, int | str]:
+    """How large the program is. account_bytes: of the state of its aggregates, beside the kernel's."""
     return {
         "fields": len(loaded.program.fields),
         "features": len(loaded.checked.features),
         "rules": len(loaded.checked.rules),
         "examples": len(loaded.program.examples),
+        **loading.size_of(loaded.checked)._asdict(),
     }
 
 

@@ -121,17 +121,33 @@ class _TooLarge(NamedTuple):
     words: str
 
 
+class Size(NamedTuple):
+    """Bytes of state for each account that a program's aggregates need, beside the kernel's; and the feature that alone
+    needs most of them, with its bytes: "" and 0 if none needs any.
+    """
+
+    account_bytes: int
+    costliest: str
+    costliest_bytes: int
+
+
+def size_of(program: CheckedProgram) -> Size:
+    """What a program's state takes."""
+    together = layout(program, kernel())
+    alone = {name: each.bytes_account for name, each in layouts(program, kernel()).items() if each.aggregates}
+    most = max(alone, key=lambda name: alone[name], default="")
+    return Size(together.bytes_account if alone else 0, most, alone.get(most, 0))
+
+
 def _too_large(program: CheckedProgram) -> _TooLarge | None:
     """Whether a program needs too much state: the feature that alone needs most, and what is wrong."""
-    needed = layout(program, kernel()).bytes_account
-    if needed <= ACCOUNT_BYTES_MAX:
+    if layout(program, kernel()).bytes_account <= ACCOUNT_BYTES_MAX:
         return None
-    alone = {name: each.bytes_account for name, each in layouts(program, kernel()).items()}
-    most = max(alone, key=lambda name: alone[name])
+    needed, most, alone = size_of(program)
     return _TooLarge(
         most,
         f"the aggregates of all features need {needed:,} bytes for each account; {ACCOUNT_BYTES_MAX:,} are allowed."
-        f" {most} alone needs {alone[most]:,}. Leave features out, let several use the same window and condition,"
+        f" {most} alone needs {alone:,}. Leave features out, let several use the same window and condition,"
         " choose windows of fewer buckets (docs/language.md), or aggregate over account: any other entity needs 16"
         " times as much",
     )

@@ -81,6 +81,7 @@ def test_a_document_is_checked(run: Run, tmp_path: Path) -> None:
     found = asked(run, "check", "one.toml")
     assert found["valid"] and found["digest"] == loading.check(ONE.encode()).digest
     assert (found["features"], found["rules"]) == (1, 19)
+    assert found["account_bytes"] == found["costliest_bytes"] > 0 and found["costliest"] == "declines"
     (tmp_path / "bad.toml").write_text(ONE.replace("declines >", "declined >").replace("effect", "effekt"))
     code, out = run("check", "bad.toml")
     assert code == 2
