@@ -95,6 +95,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "restore": "restore.restore",
         "anchor": "anchor.anchor",
         "partition": "partition.app",
+        "capacity": "capacity.capacity",
     },
     "People and privacy": {
         "user": "user.app",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -27,10 +28,17 @@ def shown(page: Path) -> Iterator[str]:
                 yield re.sub(r"\[(--[^\]]+)\]", r"\1", re.split(r"  +(?=\S)", line.strip())[0])
 
 
+def words_of(line: str) -> list[str]:
+    """The words of the line's first command, without comment and redirections."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
+    lexer.whitespace_split = True
+    return list(itertools.takewhile(lambda word: not set(word) <= set("|&;<>"), lexer))
+
+
 def parse(line: str) -> None:
     """Parse a command line without running it. Raises the command line's own usage error."""
     command: Any = get_command(application())
-    words, parent = shlex.split(line, comments=True)[1:], None
+    words, parent = words_of(line)[1:], None
     name = "sentinel"
     while True:
         context = command.make_context(name, words, parent=parent)
