@@ -138,6 +138,10 @@ REQUIREMENTS: dict[str, Check] = {
     "anchors outside the log": _anchors,
 }
 """By name, in the order in which they are reported."""
+WITHOUT_VAULT = frozenset({"tokens instead of identifiers"})
+"""Unused by a service that makes no tokens and opens none: it should not have the vault's key."""
+LOG_ONLY = WITHOUT_VAULT | {"TLS and a user on Kafka"}
+"""Unused by a service that only reads and writes the log: it should have no password for Kafka either."""
 LOG_REQUIREMENTS: dict[str, LogCheck] = {
     "identity required by the log": _roster,
     "tokens in the log": _tokens_in_log,
@@ -145,24 +149,29 @@ LOG_REQUIREMENTS: dict[str, LogCheck] = {
 """What only the log tells. One that nobody has begun yet meets them."""
 
 
-def missing(s: Settings) -> Iterator[tuple[str, Missing]]:
-    """(requirement, what is missing), of all that production requires of the settings."""
-    for name, check in REQUIREMENTS.items():
-        for each in check(s):
-            yield name, each
-
-
-def check_settings(s: Settings) -> None:
-    """In production, raise BadInput if the settings lack something; in staging, say it. For a service that starts."""
-    if s.environment != "development":
-        _judge(s, [each for _, each in missing(s)])
-
-
-def open_log(s: Settings) -> EventLog:
-    """`wiring.open_log` for a service that starts: also raises BadInput if the profile requires something that is
-    missing, before anything is sent to a server if the settings tell it.
+def missing(s: Settings, unused: frozenset[str] = frozenset()) -> Iterator[tuple[str, Missing]]:
+    """(requirement, what is missing), of all that production requires of the settings. unused: requirements of what a
+    service never touches.
     """
-    check_settings(s)
+    for name, check in REQUIREMENTS.items():
+        if name not in unused:
+            for each in check(s):
+                yield name, each
+
+
+def check_settings(s: Settings, unused: frozenset[str] = frozenset()) -> None:
+    """In production, raise BadInput if the settings lack something; in staging, say it. For a service that starts.
+    unused: as in `missing`.
+    """
+    if s.environment != "development":
+        _judge(s, [each for _, each in missing(s, unused)])
+
+
+def open_log(s: Settings, unused: frozenset[str] = frozenset()) -> EventLog:
+    """`wiring.open_log` for a service that starts: also raises BadInput if the profile requires something that is
+    missing, before anything is sent to a server if the settings tell it. unused: as in `missing`.
+    """
+    check_settings(s, unused)
     log = wiring.open_log(s)
     if s.environment != "development":
         state = control_stream.current(log)

@@ -1,4 +1,6 @@
-"""The notary's private key: an Ed25519 key as PEM (PKCS 8), in a file that only its owner may read."""
+"""The notary's private key: an Ed25519 key as PEM (PKCS 8), in a file that nobody else may read
+(`core.private_files`).
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from core.errors import BadInput
+from core.private_files import read_secret
 
 
 def create(path: Path) -> Ed25519PrivateKey:
@@ -36,13 +39,13 @@ def create(path: Path) -> Ed25519PrivateKey:
 def load(path: Path) -> Ed25519PrivateKey:
     """The key of a file. Raises BadInput if there is none, or if others may read it."""
     try:
-        if path.stat().st_mode & 0o077:
-            raise BadInput(f"{path} may be read by others: run chmod 600 {path}")
-        private = load_pem_private_key(path.read_bytes(), password=None)
+        path.stat()
     except OSError as error:
         raise BadInput(
             f"can't read the key {path}: {error.strerror}; `sentinel anchor --new-key {path}` makes one"
         ) from None
+    try:
+        private = load_pem_private_key(read_secret(path, "the notary's key").encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
         raise BadInput(f"{path} is not an Ed25519 key in PEM without a password") from None
     if not isinstance(private, Ed25519PrivateKey):

@@ -77,7 +77,7 @@ def anchor(
         given = msgspec.structs.replace(given, archived=archived)
     if given.archived and not s.archive:
         raise BadInput("to sign what the archive holds, name it: the setting `archive` (SENTINEL_ARCHIVE)")
-    with closing(profiles.open_log(s)) as log:
+    with closing(profiles.open_log(s, profiles.LOG_ONLY)) as log:
         if new_key is not None:
             name = checkpoints.origin_of(identity_of(log).log_id)
             print(notes.public_key(name, keys.create(new_key)).text)

@@ -82,7 +82,7 @@ def learn(
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     settings = learn_settings(s.learn)
     tune_for_reading()
-    with closing(profiles.open_log(s)) as log:
+    with closing(profiles.open_log(s, profiles.LOG_ONLY)) as log:
         partitions = partitions_of(log)
         now = _clock("log" if clock == "log" else "wall", log, partitions)
         tools = Tools(wiring.load_scorer, seconds_of)

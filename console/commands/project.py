@@ -71,7 +71,7 @@ def project(
         raise BadInput("--accept-difference requires --swap NAME")
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     tune_for_reading()
-    with closing(profiles.open_log(s)) as log:
+    with closing(profiles.open_log(s, profiles.LOG_ONLY)) as log:
         store = CheckpointStore(checkpoint_directory, s.log_prefix)
         if swap is not None:
             _swap(log, store, swap, accept_difference, as_json)

@@ -36,7 +36,7 @@ def reference(
     """
     s = wiring.settings(config, redis_host=redis_host, redis_port=redis_port, log_prefix=log_prefix)
     telemetry.configure_logging(s)
-    log = profiles.open_log(s)
+    log = profiles.open_log(s, profiles.LOG_ONLY)
     publisher = ReferencePublisher(log, partitions_of(log), every_hours)
     health = followed(s, log, HOUR_S) if follow else None
     run_steps(lambda: _publish(publisher), follow=follow, interval_s=interval_s, health=health)

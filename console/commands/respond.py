@@ -271,7 +271,7 @@ def _followed(s: Settings) -> Iterator[Follower]:
 def _run(s: Settings, *, dry_run: bool, standby: bool) -> None:
     telemetry.configure_logging(s)
     settings = respond_settings(s.responders)
-    with closing(profiles.open_log(s)) as log:
+    with closing(profiles.open_log(s, profiles.WITHOUT_VAULT)) as log:
         partitions = partitions_of(log)
         switches = current(log).responses
         if dry_run:

@@ -107,6 +107,19 @@ def test_every_requirement_can_fail(tmp_path: Path) -> None:
     assert set(LOG_REQUIREMENTS) == {"identity required by the log", "tokens in the log"}
 
 
+def test_a_service_needs_no_secret_that_it_does_not_use(log: MemoryLog) -> None:
+    """One that only reads and writes the log starts without the vault's key and without a user on Kafka; responders
+    start without the vault's key; `doctor` still looks at everything.
+    """
+    bare = Settings(**COMPLETE | {"kafka_tls": False, "kafka_sasl": "", "vault_key": ""})
+    assert profiles.open_log(bare, profiles.LOG_ONLY) is log
+    with pytest.raises(BadInput, match="Kafka"):
+        profiles.open_log(bare, profiles.WITHOUT_VAULT)
+    assert profiles.open_log(Settings(**COMPLETE | {"vault_key": ""}), profiles.WITHOUT_VAULT) is log
+    assert profiles.LOG_ONLY <= REQUIREMENTS.keys()
+    assert {f.status for f in profile_findings(bare)} == {"fail"}
+
+
 def test_kafka_without_verification_is_no_tls() -> None:
     """A [kafka] table that switches verification off does not count as TLS."""
     for off in ({"enable.ssl.certificate.verification": False}, {"ssl.endpoint.identification.algorithm": "none"}):
