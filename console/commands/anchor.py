@@ -60,6 +60,7 @@ def anchor(
     new_key: Annotated[
         Path | None, typer.Option(help="Only make a key in this new file, and print the public key.")
     ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Only print the public key, for those who verify.")] = False,
     as_json: Json = False,
 ) -> None:
     """Sign a checkpoint of the whole log, and give it to every destination of [anchors]: directories or buckets,
@@ -75,6 +76,8 @@ def anchor(
         given = msgspec.structs.replace(given, directories=tuple(directory))
     if archived is not None:
         given = msgspec.structs.replace(given, archived=archived)
+    if new_key is not None and public:
+        raise BadInput("--new-key prints the public key: leave out --public")
     if given.archived and not s.archive:
         raise BadInput("to sign what the archive holds, name it: the setting `archive` (SENTINEL_ARCHIVE)")
     with closing(profiles.open_log(s, profiles.LOG_ONLY)) as log:
@@ -82,8 +85,20 @@ def anchor(
             name = checkpoints.origin_of(identity_of(log).log_id)
             print(notes.public_key(name, keys.create(new_key)).text)
             return
+        if public:
+            name = checkpoints.origin_of(identity_of(log).log_id)
+            print(notes.public_key(name, keys.load(_key_file(given, key))).text)
+            return
         every_s = every or given.every_s
         _run(log, s, given, key, every_s, followed(s, log, ROUND_S) if follow else None, as_json)
+
+
+def _key_file(given: AnchorSettings, key: Path | None) -> Path:
+    if key is None and not given.key_file:
+        raise BadInput(
+            "missing key: give --key, or set key_file in [anchors]; `sentinel anchor --new-key FILE` makes one"
+        )
+    return key or Path(given.key_file)
 
 
 def _run(
@@ -96,13 +111,9 @@ def _run(
     as_json: bool,
 ) -> None:
     """health: with --follow."""
-    if key is None and not given.key_file:
-        raise BadInput(
-            "missing key: give --key, or set key_file in [anchors]; `sentinel anchor --new-key FILE` makes one"
-        )
     directories, others = destinations(given)
     view = (lambda: restoring.as_archived(open_archive(s.archive, s.archive_cold))) if given.archived else None
-    with closing(Notary(log, Path(given.state), keys.load(key or Path(given.key_file)), view)) as notary:
+    with closing(Notary(log, Path(given.state), keys.load(_key_file(given, key)), view)) as notary:
         anchoring = Anchoring(notary, directories, others)
         anchoring.adopt(_tell)
         failing = 0

@@ -53,6 +53,7 @@ def sentinel(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 def test_a_key_a_checkpoint_and_its_anchor(log: RedisLog, sentinel: Sentinel, tmp_path: Path) -> None:
     """The public key that is printed verifies the file; the second checkpoint follows the first."""
     key = PublicKey.parse(sentinel("anchor", "--new-key", "notary.key").out)
+    assert PublicKey.parse(sentinel("anchor", "--key", "notary.key", "--public").out) == key
     assert (tmp_path / "notary.key").stat().st_mode & 0o777 == 0o600
     ran = sentinel("anchor", "--key", "notary.key", "--directory", "worm", "--json")
     assert ran.code == 0 and msgspec.json.decode(ran.out)["number"] == 1

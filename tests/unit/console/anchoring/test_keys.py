@@ -1,4 +1,4 @@
-"""The file of the notary's key: whose it may be, as it lies on a disk or as a container platform or systemd gives it."""
+"""The file of the notary's key: who may read it, on a disk or as a container platform or systemd gives it."""
 
 from __future__ import annotations
 
