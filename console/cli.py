@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterable
 from importlib import import_module
@@ -172,7 +173,16 @@ def main() -> None:
         _run()
 
 
+def end_as_first_process() -> None:
+    """As the first process of a container, end on SIGTERM: the kernel gives it a signal only if it handles it, and all
+    commands but those that end in order, which replace this, would be killed when the platform loses patience.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
 def _run() -> None:
+    end_as_first_process()
     arguments = sys.argv[1:]
     first = next((argument for argument in arguments if not argument.startswith("-")), "")
     try:
