@@ -12,7 +12,7 @@ RUNNABLE := $(VENV)/.runnable
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run demo test check integration docs format lock bench clean
+.PHONY: help install run demo test check integration docs format lock image sbom pin bench clean
 
 help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,18 @@ lock: install  ## Regenerate the locks with the newest versions that pyproject.t
 	@if grep -nE '://|^-|^\.|^/' build/requirements*.lock; then \
 	  echo 'error: a new lock contains an address (see above); the locks are unchanged' >&2; exit 1; fi
 	mv build/requirements.lock build/requirements-run.lock build/requirements-image.lock .
+
+image:  ## Build the container image stream-sentinel
+	docker build --file docker/Dockerfile --tag stream-sentinel .
+
+# A tool of its own, so that its dependencies are nobody else's. No time and no random number: the same bytes each time.
+sbom:  ## Write the image's Python packages to build/sbom.cdx.json (CycloneDX)
+	@[ -x build/sbom/bin/cyclonedx-py ] || { $(PYTHON) -m venv --clear build/sbom && \
+	  build/sbom/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0; }
+	build/sbom/bin/cyclonedx-py requirements --output-reproducible --output-file build/sbom.cdx.json requirements-image.lock
+
+pin:  ## Write the digests of the images' tags into docker/ (needs docker, and their registries)
+	sh docker/pin.sh
 
 bench: install  ## Measure end-to-end throughput and latency on this machine
 	$(BIN)/sentinel bench pipeline
