@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from core.settings import Settings, environment_name
+from tests.builders.image_files import ROOT, SENTINEL, copied, laid, run
 
-ROOT = Path(__file__).parents[3]
-DOCKERFILE = ROOT / "docker" / "Dockerfile"
-
-ISOLATE = """
-import sys
-from pathlib import Path
-copy = Path(sys.argv[1])
-# An editable install puts the checkout on the path, which the image does not have.
-sys.path[:] = [str(copy), *(entry for entry in sys.path if not (Path(entry) / "console" / "cli.py").exists())]
-"""
-SENTINEL = """
-import runpy
-sys.argv = ["sentinel", *sys.argv[2:]]
-runpy.run_module("console.cli", run_name="__main__")
-"""
 IMPORT_ALL = """
 import importlib, pkgutil
 for found in pkgutil.walk_packages([str(copy)]):
@@ -38,33 +20,10 @@ print(len(ours), *(name for name, module in ours.items() if copy not in Path(mod
 """
 
 
-def copied() -> list[str]:
-    """The sources of the Dockerfile's COPY lines."""
-    lines = [line.split() for line in DOCKERFILE.read_text().splitlines() if line.startswith("COPY ")]
-    return [source for _, *sources, _target in lines for source in sources]
-
-
-def image(folder: Path, sources: Sequence[str]) -> Path:
-    """What COPY would make of these files and folders."""
-    for source in sources:
-        path = ROOT / source
-        if path.is_dir():
-            shutil.copytree(path, folder / source, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(path, folder / source)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the image holds."""
-    return image(tmp_path_factory.mktemp("image"), copied())
-
-
-def run(files: Path, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run code on the copy, isolated from this checkout, from the environment and from the current folder."""
-    command = [sys.executable, "-I", "-B", "-c", ISOLATE + code, str(files), *arguments]
-    return subprocess.run(command, cwd=files.parent, capture_output=True, text=True, timeout=120, check=False)
+    return laid(tmp_path_factory.mktemp("image"), copied())
 
 
 @pytest.mark.parametrize(
@@ -94,7 +53,7 @@ def test_every_module_of_the_image_finds_what_it_imports(files: Path) -> None:
 
 def test_a_folder_that_is_not_copied_is_noticed(tmp_path: Path) -> None:
     """The tests above can fail: nothing leaks in from this checkout."""
-    files = image(tmp_path, [source for source in copied() if source != "sources"])
+    files = laid(tmp_path, [source for source in copied() if source != "sources"])
     done = run(files, SENTINEL, "--help")
     assert done.returncode != 0
     assert "ModuleNotFoundError" in done.stderr
@@ -109,7 +68,11 @@ def test_the_build_context_holds_what_is_copied() -> None:
 def test_the_settings_that_the_containers_are_given_exist() -> None:
     """An environment variable of a setting that was removed or renamed would silently do nothing."""
     known = {environment_name(field) for field in Settings.__struct_fields__} | {"SENTINEL_CONFIG", "SENTINEL_KERNELS"}
-    ours = re.compile(r"^\s+(?:ENV )?((?:STREAM_)?SENTINEL_\w+|FRAUD_THRESHOLD|CONSUMER_GROUP)[:=]", re.MULTILINE)
-    for name in ("Dockerfile", "compose.yaml"):
-        given = set(ours.findall((ROOT / "docker" / name).read_text()))
-        assert given and given <= known, name
+    ours = re.compile(
+        r"\b((?:STREAM_)?SENTINEL_[A-Z_]+|FRAUD_THRESHOLD|CONSUMER_GROUP|(?:KAFKA|REDIS)_(?:USERNAME|SERVERS|HOST|PORT))\b"
+    )
+    placed = [path for room in ("docker", "deploy") for path in (ROOT / room).rglob("*") if path.is_file()]
+    texts = {path: path.read_text() for path in placed if not {"grafana", "secrets"} & {*path.parts}}
+    assert len([path for path, text in texts.items() if ours.search(text)]) >= 12
+    for path, text in texts.items():
+        assert set(ours.findall(text)) <= known, path
