@@ -25,7 +25,7 @@ from core.control_stream import fold as folded_state
 from core.control_stream import history
 from core.currency import Rates
 from core.errors import BadInput, Corrupt, NotDecidable
-from core.events import START, TransactionScored
+from core.events import TransactionScored
 from core.features import packing, spec
 from core.features.columns import columns
 from core.features.state import AccountState
@@ -45,6 +45,7 @@ from core.replay import Timeline, chunks, segments
 from core.scoring import Input
 from core.text import listed
 from core.work import Work
+from learners.training.pages import Placed
 
 STANDARD = "standard"
 OWN = "own"
@@ -130,25 +131,23 @@ class OwnColumns:
     folded: dict[str, int] = field(default_factory=dict)
 
 
-Places = Mapping[int, NDArray[np.int64]]
-"""By partition, the place in the set of each of its decisions, in order: int64 (k,), −1 for none."""
-
-
 def read_columns(
     log: EventLog,
     selection: Selection,
     heads: Mapping[int, Head],
-    places: Places,
+    places: Mapping[int, Placed],
     rows: int,
     timeline: Callable[[], Timeline] | None,
     report: Callable[[int], object] = lambda count: None,
 ) -> OwnColumns:
-    """The selection's columns of `rows` decisions up to `heads`. timeline: for a fold. Raises BadInput if one is needed
-    and there is none, NotDecidable if a decision can't be made again here, Corrupt if an entry can't be read.
+    """The selection's columns of `rows` decisions up to `heads`. places: by partition; timeline: for a fold. Raises
+    BadInput if one is needed and there is none, NotDecidable if a decision can't be made again here, Corrupt if an
+    entry can't be read.
     """
     reader = _Reader(log, selection, rows)
-    for partition, head in heads.items():
-        reader.stored(partition, head, places[partition], report)
+    for partition, placed in places.items():
+        reader.stored(partition, placed)
+        report(placed.count)
     if reader.lacking:
         if timeline is None:
             names = [selection.offers[k].name for k in sorted(reader.lacking)]
@@ -178,14 +177,12 @@ class _Reader:
         self.lacking: dict[int, NDArray[np.bool_]] = {}
         """By place in the selection, the rows (n,) whose scores do not store it."""
 
-    def stored(self, partition: int, until: Head, places: NDArray[np.int64], report: Callable[[int], object]) -> None:
+    def stored(self, partition: int, placed: Placed) -> None:
         """A partition's values as logged."""
-        start = 0
-        for transactions, scores in decision_pages(self._log, partition, START, until.transactions):
-            at = places[start : start + len(transactions)]
+        start = placed.begin
+        for transactions, scores in decision_pages(self._log, partition, placed.after, placed.until):
+            self._page(partition, transactions, scores, placed.of(start, len(transactions)))
             start += len(transactions)
-            self._page(partition, transactions, scores, at)
-            report(len(transactions))
 
     def _page(self, partition: int, sent: list[Entry], scores: list[Entry], at: NDArray[np.int64]) -> None:
         decoded = [decode_score(scores[i].payload) if at[i] >= 0 else None for i in range(len(scores))]
@@ -233,14 +230,14 @@ class _Reader:
             }
         return self._stored[short]
 
-    def fold(self, partition: int, until: Head, places: NDArray[np.int64], timeline: Timeline) -> None:
+    def fold(self, partition: int, until: Head, placed: Placed, timeline: Timeline) -> None:
         """Compute what a partition's scores lack, by the live path under the selected program."""
         rings = Program(self._plan, self._key, {}).rings
         state = AccountState(timeline.identity).hold([] if rings is None else [rings])
         known: tuple[Context, Context] | None = None
         start = 0
         for chunk in chunks(self._log, partition, Head(), until):
-            at = iter(places[start : start + len(chunk.scores)].tolist())
+            at = iter(placed.of(start, len(chunk.scores)).tolist())
             start += len(chunk.scores)
             for context, runs, logged in segments(chunk, timeline):
                 mine = np.array(list(islice(at, len(logged))), dtype=np.int64)

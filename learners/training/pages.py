@@ -7,6 +7,7 @@ else.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,6 +70,52 @@ class ScorePage(NamedTuple):
     arm_names: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A partition's rows of a set, in log order. ordinals, places int64 (k,): the number of each among the partition's
+    decisions, from 0, and its place in the set; generations, offsets uint64 (k,): its position; count: all decisions.
+    """
+
+    ordinals: NDArray[np.int64]
+    places: NDArray[np.int64]
+    generations: NDArray[np.uint64]
+    offsets: NDArray[np.uint64]
+    count: int
+
+    @property
+    def begin(self) -> int:
+        """The ordinal of the first row; `count` without rows."""
+        return int(self.ordinals[0]) if len(self.ordinals) else self.count
+
+    @property
+    def after(self) -> Position:
+        """The position right before the first row's."""
+        if not len(self.ordinals):
+            return START
+        generation, offset = int(self.generations[0]), int(self.offsets[0])
+        return Position(generation, offset - 1) if offset else Position(generation - 1, 2**64 - 1)
+
+    @property
+    def until(self) -> Position:
+        """The position of the last row."""
+        return Position(int(self.generations[-1]), int(self.offsets[-1])) if len(self.ordinals) else START
+
+    def of(self, begin: int, count: int) -> NDArray[np.int64]:
+        """int64 (count,): the places of the decisions `begin` … `begin + count − 1`, −1 for those in no set."""
+        low, high = np.searchsorted(self.ordinals, (begin, begin + count))
+        found = np.full(count, -1, dtype=np.int64)
+        found[self.ordinals[low:high] - begin] = self.places[low:high]
+        return found
+
+    def lies_at(self, begin: int, generations: NDArray[np.uint64], offsets: NDArray[np.uint64]) -> bool:
+        """Whether the rows among the decisions from `begin` on have the positions that these, uint64 (k,), have."""
+        low, high = np.searchsorted(self.ordinals, (begin, begin + len(offsets)))
+        at = self.ordinals[low:high] - begin
+        return np.array_equal(self.generations[low:high], generations[at]) and np.array_equal(
+            self.offsets[low:high], offsets[at]
+        )
+
+
 def transaction_pages(log: EventLog, partition: int, until: Position, key: HashKey) -> Iterator[TransactionPage]:
     """A partition's transactions from its beginning. key: the log's. Raises Corrupt if one can't be decoded."""
     at = START
@@ -126,15 +173,15 @@ def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
     return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary.to_pylist()
 
 
-def score_pages(log: EventLog, partition: int, until: Position) -> Iterator[ScorePage]:
-    """A partition's scores from its beginning. Raises Corrupt if one can't be decoded."""
-    at = START
+def score_pages(log: EventLog, partition: int, after: Position, until: Position) -> Iterator[ScorePage]:
+    """A partition's scores with after < ID ≤ until. Raises Corrupt if one can't be decoded."""
+    at = after
     if isinstance(log, ArchivedLog):
         seam = min(log.archive.end(partition).transactions, until)
-        for table in log.tables(partition, _SCORE_COLUMNS, until=seam) if seam > START else ():
+        for table in log.tables(partition, _SCORE_COLUMNS, after, seam) if seam > after else ():
             if len(table):
                 yield _score_page_of_table(log, partition, table)
-        at = seam
+        at = max(after, seam)
     for entries in pages(log, partition, "scores", at, until):
         decoded = [decode_score(entry.payload) for entry in entries]
         readable = np.array([score.spec == spec.SPEC_VERSION and score.engine == ENGINE for score in decoded])

@@ -1,18 +1,22 @@
 """Reads the log as a training set: columns from the archive, JSON from the hot log. Reads only.
 
-Two passes write each feature vector once, directly to its place in order of event time, without a copy:
+Three passes write each feature vector once, directly to its place in order of event time, without a copy:
 
-1. transactions   time, amount, account and ID of every row in the window, which give its place
-2. scores         the feature vector as logged, written to that place; model and arm
+1. feedback       all verdicts, with the IDs of the payments that they are on
+2. transactions   time, amount, account and ID of every row in the window, which give its place, and of those payments
+3. scores         the feature vector as logged, written to that place; model and arm. From the window's first row on
 
-Both passes end at the partition's head as of the start. Decisions of another feature spec or engine are left out, and
-counted.
+All end at the partition's head as of the start. Decisions of another feature spec or engine are left out, and counted.
+
+Memory: what the set takes (`learners.training.dataset`), twice while the columns of pass 2 are joined, however long the
+log is. Time: pass 2 reads all payments of the log, about 2 µs each from the archive; pass 3 what the window spans.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +27,7 @@ from core.errors import BadInput, Corrupt
 from core.events import FeedbackReceived, Position
 from core.features import spec
 from core.hashing import HashKey, hash_strings
-from core.log.base import EventLog, Head
+from core.log.base import EventLog
 from core.log.paging import entries
 from core.program.codes import ENGINE
 from core.replay import Timeline
@@ -32,7 +36,7 @@ from core.times import DAY_MS, minute_text
 from core.verdicts import verdict_record
 from learners.training.columns import OwnColumns, Selection, read_columns
 from learners.training.dataset import Clock, LabelledAsOf, Origin, TrainingSet, Verdicts, as_known
-from learners.training.pages import ScorePage, TransactionPage, score_pages, transaction_pages
+from learners.training.pages import Placed, ScorePage, TransactionPage, score_pages, transaction_pages
 from projections.labelling.verdicts import payment_keys
 
 BACKFILL_MS = DAY_MS
@@ -69,33 +73,31 @@ def read(
     report = report or (lambda count: None)
     heads = {partition: log.head(partition) for partition in partitions}
     key = identity_of(log).key
-    parts: list[_Transactions] = []
-    for partition, head in heads.items():
-        pages = []
-        for page in transaction_pages(log, partition, head.transactions, key):
-            pages.append(page)
-            report(len(page.times))
-        parts.append(_Transactions.joined(partition, pages))
+    said = {partition: list(_feedback(log, partition, head.feedback)) for partition, head in heads.items()}
+    span = _Span(start, end)
+    parts = [
+        _transactions(log, p, head.transactions, key, span, _keys_of(said[p], key), report) for p, head in heads.items()
+    ]
     times = np.concatenate([part.times for part in parts]) if parts else np.empty(0, np.int64)
     window = np.flatnonzero((times >= start) & (times < end))
     if not len(window):
-        raise BadInput(_nothing(times, start, end))
+        raise BadInput(span.nothing())
     order = window[np.argsort(times[window], kind="stable")]
     place = np.full(len(times), -1, dtype=np.int64)
     place[order] = np.arange(len(order))
     scores = _Scores.empty(len(order))
+    placed: dict[int, Placed] = {}
     begin = 0
     for part in parts:
-        _read_scores(log, part, heads[part.partition], place[begin : begin + len(part.times)], scores, report)
+        placed[part.partition] = part.placed(place[begin : begin + len(part.times)])
+        _read_scores(log, part.partition, placed[part.partition], scores, report)
         begin += len(part.times)
     features, inputs = scores.features, None
     folded: Mapping[str, int] = {}
     if selection is not None and not selection.is_standard:
-        begins = np.cumsum([0, *(len(part.times) for part in parts)])
-        places = {part.partition: place[a:b] for part, a, b in zip(parts, begins, begins[1:], strict=False)}
-        own = read_columns(log, selection, heads, places, len(order), timeline, report)
+        own = read_columns(log, selection, heads, placed, len(order), timeline, report)
         features, inputs, folded = _joined(selection, scores.features, own)
-    verdicts = _read_verdicts(log, heads, parts, place, key)
+    verdicts = _verdicts(said, parts, place, key, span)
     recorded = np.concatenate([part.recorded_at for part in parts])[order]
     data = TrainingSet(
         features=features,
@@ -151,14 +153,55 @@ def _joined(
     return own.features, tuple(inputs), own.folded
 
 
-# --- pass 1: transactions ---------------------------------------------------------------------------------------
+# --- pass 2: transactions ---------------------------------------------------------------------------------------
+
+
+class _Span:
+    """The window of event time, epoch ms, and what the payments that were read say of the log's. It is asked for them
+    once all are read.
+    """
+
+    def __init__(self, start: int, end: int) -> None:
+        self.start, self.end = start, end
+        self._first, self._last = ALWAYS, -ALWAYS
+        self._steps: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+
+    def add(self, page: TransactionPage) -> NDArray[np.bool_]:
+        """Take a page into account; which of its rows are in the window, bool (k,)."""
+        self._first, self._last = min(self._first, int(page.times.min())), max(self._last, int(page.times.max()))
+        new = np.flatnonzero(np.diff(page.recorded_at, prepend=page.recorded_at[0] - 1))
+        self._steps.append((page.recorded_at[new], np.maximum.reduceat((page.times // DAY_MS + 1) * DAY_MS, new)))
+        return (page.times >= self.start) & (page.times < self.end)
+
+    def newest(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(Log time, end of day), both epoch ms, ascending: when the log first held a payment of a day newer than
+        before, and when that day ends.
+        """
+        recorded = np.concatenate([step[0] for step in self._steps])
+        order = np.argsort(recorded, kind="stable")
+        ends = np.maximum.accumulate(np.concatenate([step[1] for step in self._steps])[order])
+        first = np.flatnonzero(np.diff(ends, prepend=-1) > 0)
+        return recorded[order][first], ends[first]
+
+    def nothing(self) -> str:
+        """Why there is nothing to train on, with the window and the log's own range."""
+        if not self._steps:
+            return "the log holds no transactions to train on"
+        asked = (self.start, self.end)
+        window = " … ".join("" if not 0 < moment < ALWAYS else minute_text(moment) for moment in asked).strip()
+        covered = f"{minute_text(self._first)} … {minute_text(self._last)}"
+        return f"no transactions in the window {window} (event time, UTC); the log covers {covered}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Transactions:
-    """A partition's transactions in log order."""
+    """A partition's transactions that are in the window or have a verdict, in log order. ordinals: the number of each
+    among the partition's `count` transactions, from 0.
+    """
 
     partition: int
+    count: int
+    ordinals: NDArray[np.int64]
     generations: NDArray[np.uint64]
     offsets: NDArray[np.uint64]
     times: NDArray[np.int64]
@@ -167,27 +210,43 @@ class _Transactions:
     accounts: NDArray[np.uint64]
     keys: NDArray[np.uint64]
 
-    @classmethod
-    def joined(cls, partition: int, pages: Sequence[TransactionPage]) -> _Transactions:
-        types = (np.uint64, np.uint64, np.int64, np.int64, np.float64, np.uint64, np.uint64)
-        parts = zip(*pages, strict=True) if pages else iter(())
-        columns = list(parts) or [()] * len(types)
-        return cls(
-            partition,
-            *(np.concatenate([np.empty(0, t), *column]) for t, column in zip(types, columns, strict=True)),
-        )
+    def placed(self, places: NDArray[np.int64]) -> Placed:
+        """Those that are rows. places: int64 (k,), −1 for the others."""
+        rows = np.flatnonzero(places >= 0)
+        return Placed(self.ordinals[rows], places[rows], self.generations[rows], self.offsets[rows], self.count)
 
 
-def _nothing(times: NDArray[np.int64], start: int, end: int) -> str:
-    """Why there is nothing to train on, with the window and the log's own range."""
-    if not len(times):
-        return "the log holds no transactions to train on"
-    window = " … ".join("" if not 0 < moment < ALWAYS else minute_text(moment) for moment in (start, end)).strip()
-    covered = f"{minute_text(int(times.min()))} … {minute_text(int(times.max()))}"
-    return f"no transactions in the window {window} (event time, UTC); the log covers {covered}"
+def _transactions(
+    log: EventLog,
+    partition: int,
+    until: Position,
+    key: HashKey,
+    span: _Span,
+    judged: NDArray[np.uint64],
+    report: ReportRows,
+) -> _Transactions:
+    """judged: the keys of payments with a verdict, ascending."""
+    count = 0
+    types = (np.int64, np.uint64, np.uint64, np.int64, np.int64, np.float64, np.uint64, np.uint64)
+    kept: list[list[NDArray[Any]]] = [[np.empty(0, dtype)] for dtype in types]
+    for page in transaction_pages(log, partition, until, key):
+        rows = np.flatnonzero(span.add(page) | _among(page.keys, judged))
+        for out, column in zip(kept, (np.arange(count, count + len(page.times)), *page), strict=True):
+            out.append(column[rows])
+        count += len(page.times)
+        report(len(page.times))
+    return _Transactions(partition, count, *(np.concatenate(column) for column in kept))
 
 
-# --- pass 2: scores ---------------------------------------------------------------------------------------------
+def _among(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which keys (k,) are among those wanted (m,), ascending."""
+    if not len(wanted):
+        return np.zeros(len(keys), dtype=np.bool_)
+    found: NDArray[np.bool_] = wanted[np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)] == keys
+    return found
+
+
+# --- pass 3: scores ---------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -226,27 +285,41 @@ class _Scores:
             out[places[inside]] = translated[codes[inside]]
 
 
-def _read_scores(
-    log: EventLog, part: _Transactions, head: Head, places: NDArray[np.int64], scores: _Scores, report: ReportRows
-) -> None:
-    begin = 0
-    for page in score_pages(log, part.partition, head.transactions):
-        end = begin + len(page.offsets)
-        same = np.array_equal(part.generations[begin:end], page.generations)
-        if not (same and np.array_equal(part.offsets[begin:end], page.offsets)):
-            raise Corrupt(f"partition {part.partition}: transactions and scores do not match")
-        scores.put(places[begin:end], page)
-        report(end - begin)
-        begin = end
-    if begin != len(places):
-        raise Corrupt(f"partition {part.partition}: {len(places) - begin} transactions have no score")
+def _read_scores(log: EventLog, partition: int, placed: Placed, scores: _Scores, report: ReportRows) -> None:
+    begin = placed.begin
+    report(begin)
+    for page in score_pages(log, partition, placed.after, placed.until):
+        if not placed.lies_at(begin, page.generations, page.offsets):
+            raise Corrupt(f"partition {partition}: transactions and scores do not match")
+        scores.put(placed.of(begin, len(page.offsets)), page)
+        report(len(page.offsets))
+        begin += len(page.offsets)
+    if len(placed.ordinals) and begin != placed.ordinals[-1] + 1:
+        raise Corrupt(f"partition {partition}: {placed.ordinals[-1] + 1 - begin} transactions have no score")
+    report(placed.count - begin)
 
 
 # --- verdicts ---------------------------------------------------------------------------------------------------
 
 
-def _read_verdicts(
-    log: EventLog, heads: dict[int, Head], parts: Sequence[_Transactions], place: NDArray[np.int64], key: HashKey
+def _keys_of(said: Sequence[FeedbackReceived], key: HashKey) -> NDArray[np.uint64]:
+    """The keys of the payments that verdicts are on, ascending."""
+    return np.unique(_keys(said, key))
+
+
+def _keys(said: Sequence[FeedbackReceived], key: HashKey) -> NDArray[np.uint64]:
+    return payment_keys(
+        hash_strings([event.account_id for event in said], key),
+        hash_strings([event.transaction_id for event in said], key),
+    )
+
+
+def _verdicts(
+    said: Mapping[int, list[FeedbackReceived]],
+    parts: Sequence[_Transactions],
+    place: NDArray[np.int64],
+    key: HashKey,
+    span: _Span,
 ) -> Verdicts:
     """All verdicts, each with its payment and rows. A verdict on an unknown transaction, or on another account's, has
     neither.
@@ -259,11 +332,8 @@ def _read_verdicts(
     links: list[NDArray[np.int64]] = []
     begin = 0
     for part in parts:
-        found = list(_feedback(log, part.partition, heads[part.partition].feedback))
-        wanted = payment_keys(
-            hash_strings([event.account_id for event in found], key),
-            hash_strings([event.transaction_id for event in found], key),
-        )
+        found = said[part.partition]
+        wanted = _keys(found, key)
         order = np.argsort(part.keys, kind="stable")
         ordered = part.keys[order]
         low, high = np.searchsorted(ordered, wanted, "left"), np.searchsorted(ordered, wanted, "right")
@@ -280,7 +350,7 @@ def _read_verdicts(
         partitions.append(np.full(len(found), part.partition, dtype=np.int32))
         events += found
         begin += len(part.times)
-    steps, days = _newest(parts)
+    steps, days = span.newest()
     return Verdicts(
         said=[verdict_record(event, event.recorded_at) for event in events],
         recorded_at=np.array([event.recorded_at for event in events], dtype=np.int64),
@@ -302,14 +372,3 @@ def _feedback(log: EventLog, partition: int, until: Position) -> Iterator[Feedba
         event = decode_account_event(entry.payload)
         if isinstance(event, FeedbackReceived):
             yield event
-
-
-def _newest(parts: Sequence[_Transactions]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(Log time, end of day), both epoch ms, ascending: when the log first held a payment of a day newer than before,
-    and when that day ends.
-    """
-    recorded = np.concatenate([part.recorded_at for part in parts])
-    order = np.argsort(recorded, kind="stable")
-    ends = np.maximum.accumulate((np.concatenate([part.times for part in parts])[order] // DAY_MS + 1) * DAY_MS)
-    first = np.flatnonzero(np.diff(ends, prepend=-1) > 0)
-    return recorded[order][first], ends[first]

@@ -14,7 +14,7 @@ import core.log
 from core import control_stream, replay, verification
 from core.context import Resolver
 from core.errors import Incomplete
-from core.events import Position
+from core.events import START, Position
 from core.identity import FIXED
 from core.log.archive.archive import open_archive
 from core.log.archive.archived import ArchivedLog
@@ -78,7 +78,7 @@ READERS: dict[str, Callable[[EventLog], Any]] = {
     "columns": by_columns,
     "training set": lambda log: read_training_set(log, [P]),
     "transaction pages": lambda log: [*transaction_pages(log, P, log.head(P).transactions, FIXED.key)],
-    "score pages": lambda log: [*score_pages(log, P, log.head(P).transactions)],
+    "score pages": lambda log: [*score_pages(log, P, START, log.head(P).transactions)],
     "look-up": lambda log: lookup.find_payments(log, [P], [("nobody", "")]),
     "audit": lambda log: redecide.check(log, P, [10**6 - 1, 0], timeline(log)),
     "blast radius": lambda log: [*blast_radius.affected(log, [P], "0" * 64, no_labels)],

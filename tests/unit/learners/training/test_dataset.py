@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from core import codec
 from core.context import Resolver
 from core.errors import BadInput
-from core.events import FeedbackReceived, FeedbackSource, Position, Transaction
+from core.events import START, FeedbackReceived, FeedbackSource, Position, Transaction
 from core.features import packing, spec
 from core.log.archive import archiver
 from core.log.archive.archive import open_archive
 from core.log.archive.archived import ArchivedLog
-from core.log.base import Batch, Entry, EventLog
+from core.log.base import Batch, Entry, EventLog, Stream
 from core.log.memory import MemoryLog
 from core.program.codes import ENGINE
 from core.times import DAY_MS, HOUR_MS
@@ -216,6 +216,36 @@ def test_an_archived_log_gives_the_same_set(log: MemoryLog, tmp_path: Path) -> N
     assert 0 < half.count(0, "scores") < log.length(0, "scores")
     for archive in (whole, half):
         assert_same(reading.read(ArchivedLog(log, archive), range(PARTITIONS)), hot)
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_a_window_is_part_of_the_whole(log: MemoryLog, tmp_path: Path, archived: bool) -> None:
+    """Rows, labels and verdicts of a window are the whole set's, and no score before the window is read."""
+    read_from: list[Position] = []
+
+    class Watched(MemoryLog):
+        def read(self, partition: int, stream: Stream, after: Position = START, *rest: Any, **kw: Any) -> list[Entry]:
+            page = MemoryLog.read(self, partition, stream, after, *rest, **kw)
+            if stream == "scores" and len(page) > 1:  # not what asks where the stream begins
+                read_from.append(after)
+            return page
+
+    whole = reading.read(log, range(PARTITIONS), 2**60)
+    watched = Watched()
+    watched.__dict__.update(log.__dict__)
+    source: EventLog = watched
+    if archived:
+        archive = open_archive(str(tmp_path))
+        for p in range(PARTITIONS):
+            archiver.archive_partition(log, archive, p, recorded_until=2**62, segment_transactions=50)
+        source = ArchivedLog(watched, archive)
+    start, end = (int(whole.times[int(len(whole) * share)]) for share in (0.6, 0.8))
+    part = reading.read(source, range(PARTITIONS), 2**60, start=start, end=end)
+    wanted = whole.rows((whole.times >= start) & (whole.times < end))
+    assert 50 < len(part) < len(whole) / 2
+    assert_same(part, wanted)
+    first = min(position for _, position in positions(wanted))
+    assert archived or min(read_from) >= Position(first.generation, first.offset - 1) > START
 
 
 def assert_same(a: TrainingSet, b: TrainingSet) -> None:
