@@ -94,7 +94,7 @@ def archive_age_findings(s: Settings, log: EventLog, state: ControlState, now_ms
         elif s.environment != "development":
             said = "none is set: if the log server's data is lost, so is everything"
             yield Finding(
-                "archive", "warn", said, "set `archive`, and run `sentinel archive --follow` (docs/archive.md)"
+                "archive", "warn", said, "set `archive`, and run `sentinel archive` regularly (docs/archive.md)"
             )
         return
     lacking = sorted(p for p, sequence in recorded.items() if log.archive.end(p).sequence < sequence)
@@ -113,7 +113,7 @@ def archive_age_findings(s: Settings, log: EventLog, state: ControlState, now_ms
     late = now_ms - oldest - s.archive_hot_hours * HOUR_MS
     if late > ARCHIVE_LATE_MS:
         said = f"what is {span_text(now_ms - oldest)} old is not archived yet"
-        yield Finding("archive", "warn", said, "run `sentinel archive --follow`, and see what it says if it runs")
+        yield Finding("archive", "warn", said, "run `sentinel archive` regularly, and see what it says if it is run")
 
 
 def _sealed_at(log: EventLog, partition: int, sequence: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import re
 import shlex
@@ -17,6 +18,7 @@ from console.cli import application
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(?:sh|bash|shell)?\n(.+?)^```|((?:^    \S.*\n)+)", re.M | re.S)
+NAMED = re.compile(r"`(sentinel [^`]+)(?:`|$)")
 INLINE = re.compile(r"`((?:\.venv/bin/)?sentinel [^`]+)`")
 
 
@@ -67,19 +69,46 @@ def test_the_documents_show_commands() -> None:
     assert len(LINES) > 60
 
 
+def unknown_in(text: str) -> str:
+    """The first word of `sentinel …` that is neither a command nor an option that it or its group has; "" if none."""
+    command: Any = get_command(application())
+    known: set[str] = {"--help", "-h"}
+    for word in text.split()[1:]:
+        known |= {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
+        if word.startswith("-"):
+            if word.partition("=")[0] not in known:
+                return word
+        elif hasattr(command, "commands") and re.fullmatch(r"[a-z-]+", word):
+            if word not in command.commands:
+                return word
+            command = command.commands[word]
+    return ""
+
+
 def test_commands_inside_sentences_exist() -> None:
     """Each `sentinel …` in a sentence names a command, and only options that it or its group has."""
-    program: Any = get_command(application())
     for page in PAGES:
         for text in INLINE.findall(page.read_text(encoding="utf-8")):
-            command, known = program, set()
-            for word in text.split()[1:]:
-                known |= {
-                    option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
-                }
-                if word.startswith("-"):
-                    known |= {"--help", "-h"}
-                    assert word.partition("=")[0] in known, f"{page.name}: {text}"
-                elif hasattr(command, "commands") and re.fullmatch(r"[a-z-]+", word):
-                    assert word in command.commands, f"{page.name}: {text}"
-                    command = command.commands[word]
+            assert unknown_in(text) == "", f"{page.name}: {text}"
+
+
+def test_commands_that_messages_name_exist() -> None:
+    """The same for what the program itself says, and its docstrings: a remedy that does not exist helps nobody."""
+    found = 0
+    for room in sorted(
+        path.parent for path in ROOT.glob("*/__init__.py") if path.parent.name not in ("tests", "benchmarks")
+    ):
+        for module in sorted(room.rglob("*.py")):
+            for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    for text in NAMED.findall(node.value):
+                        found += 1
+                        assert unknown_in(text.rstrip("`")) == "", f"{module.relative_to(ROOT)}: {text}"
+    assert found > 200
+
+
+def test_an_unknown_option_is_noticed() -> None:
+    """The two tests above can fail."""
+    assert unknown_in("sentinel archive --follow") == "--follow"
+    assert unknown_in("sentinel query status") == "status"
+    assert unknown_in("sentinel archive --trim") == ""
