@@ -103,8 +103,11 @@ def down(folder: Path, say: Callable[[str], None]) -> bool:
     can't be ended.
     """
     run = holder(folder)
+    if run is None and read_state(folder) is None:
+        return False
     if run is None:
-        left = end_left_over(folder)
+        with only_run(folder):
+            left = end_left_over(folder)
         if left:
             say(f"its supervisor was killed; ended what it had left: {', '.join(left)}")
         return bool(left)
@@ -114,7 +117,7 @@ def down(folder: Path, say: Callable[[str], None]) -> bool:
     for number, seconds in ((signal.SIGTERM, DOWN_S), (signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
         send(run, number)
         if _ended(run, seconds, lines, say):
-            end_left_over(folder)
+            end_left_over(folder, run)
             return True
         say(f"it did not end within {seconds:.0f} s; ending it at once")
     raise Unavailable(f"process {run.pid} can't be ended: see {log}")

@@ -111,12 +111,12 @@ def _open_lock(folder: Path) -> int:
 
 
 def name_holder(lock: int, pid: int) -> None:
-    """Write down which process holds the lock. Raises Unavailable."""
+    """Write down which process holds the lock; readers see the one before or this one. Raises Unavailable."""
     process = process_id(pid)
     try:
-        os.ftruncate(lock, 0)
-        if process is not None:
-            os.pwrite(lock, msgspec.json.encode(process), 0)
+        content = b"" if process is None else msgspec.json.encode(process)
+        os.pwrite(lock, content.ljust(os.fstat(lock).st_size), 0)
+        os.ftruncate(lock, len(content))
     except OSError as error:
         raise Unavailable(f"can't write {LOCK}: {error.strerror}") from None
 
@@ -126,11 +126,13 @@ def _other(folder: Path) -> str:
     return "" if state is None else f": process {state.pid}, console at {state.url}"
 
 
-def end_left_over(folder: Path) -> list[str]:
+def end_left_over(folder: Path, run: ProcessId | None = None) -> list[str]:
     """End the processes of a run that was killed, if its watchdogs did not; returns their names. For whoever holds the
-    folder, or found that nobody does.
+    folder, or ended `run`: what another run, begun since, has written and started is left alone.
     """
     state = read_state(folder)
+    if run is not None and state is not None and state.supervisor != run:
+        return []
     found = {each.name: each.process for each in state.processes if each.process} if state is not None else {}
     left = {name: process for name, process in found.items() if is_alive(process)}
     for number in (signal.SIGTERM, signal.SIGKILL):

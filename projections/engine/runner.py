@@ -204,8 +204,12 @@ class Runner:
     def status(self, now_ms: int) -> list[Status]:
         """The status of every source of every projection. now_ms: wall clock, epoch ms."""
         found = []
+        behind: dict[tuple[int, Place], tuple[int, int | None]] = {}  # most are at the same places
         for view in self._views.values():
-            events, oldest = self._behind(view.source, view.place)
+            at = view.source, view.place
+            if at not in behind:
+                behind[at] = self._behind(*at)
+            events, oldest = behind[at]
             lag = 0.0 if oldest is None else max(now_ms - oldest, 0) / 1000
             name = view.projection.name
             versions = [p.version for p in self.projections.values() if p.name == name]

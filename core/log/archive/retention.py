@@ -34,11 +34,12 @@ def move_old(archive: Archive, partition: int, recorded_until: int) -> tuple[int
     cold = archive.cold
     if cold is None:
         raise BadInput("no cold store to move old segments to: set archive_cold")
-    check_apart(archive.store, cold)
     archive.refresh(partition)
     segments = moved = 0
     for row in _old(archive, partition, recorded_until):
         warm = [file for file in row.files if archive.store.version(file.name) is not None]
+        if warm and not segments:
+            check_apart(archive.store, cold)
         size = sum(_copy(archive.store, cold, file.name, file.sha256) for file in warm)
         for file in warm:
             archive.store.delete(file.name)
@@ -68,11 +69,12 @@ def move_blobs(archive: Archive, digests: Iterable[str]) -> tuple[int, int]:
     cold = archive.cold
     if cold is None:
         raise BadInput("no cold store to move old blobs to: set archive_cold")
-    check_apart(archive.store, cold)
     moved = size = 0
     warm = set(archive.store.names(manifest.BLOBS))
     for digest in digests:
         if digest in warm:
+            if not moved:
+                check_apart(archive.store, cold)
             name = manifest.blob_name(digest)
             size += _copy(archive.store, cold, name, digest)
             archive.store.delete(name)
