@@ -133,9 +133,11 @@ class LoopDemoResult(msgspec.Struct):
         return told and self.identical == self.decisions > 0
 
 
-def run(*, say: Say, told: Callable[[LoopDemoResult], None], jobs: int, browse: bool = False) -> LoopDemoResult:
-    """Tell the story on a server of its own in a temporary directory. browse: then serve the web console until Ctrl-C.
-    Raises SentinelError; leaves nothing running.
+def run(
+    *, say: Say, told: Callable[[LoopDemoResult], None], jobs: int, browse: Callable[[str], None] | None = None
+) -> LoopDemoResult:
+    """Tell the story on a server of its own in a temporary directory. browse: then serve the web console until Ctrl-C,
+    and tell its address through this. Raises SentinelError; leaves nothing running.
     """
     began = time.monotonic()
     with ExitStack() as stack:
@@ -149,9 +151,9 @@ def run(*, say: Say, told: Callable[[LoopDemoResult], None], jobs: int, browse: 
         say(story.day, "every decision is made again from the log")
         result = story.result(replay.run(s, verify=True, jobs=jobs, quiet=True), time.monotonic() - began)
         told(result)
-        if browse:
+        if browse is not None:
             with suppress(KeyboardInterrupt):
-                _serve(s, directory, stack)
+                _serve(s, directory, stack, browse)
         return result
 
 
@@ -168,7 +170,7 @@ def summary(result: LoopDemoResult) -> str:
     )
 
 
-def _serve(s: Settings, directory: Path, stack: ExitStack) -> None:
+def _serve(s: Settings, directory: Path, stack: ExitStack, out: Callable[[str], None]) -> None:
     """The web console on the log, until Ctrl-C."""
     port = free_port()
     users, url = directory / "users.json", f"http://127.0.0.1:{port}"
@@ -178,10 +180,8 @@ def _serve(s: Settings, directory: Path, stack: ExitStack) -> None:
     while not answers(f"{url}/readyz"):
         console.check()
         time.sleep(0.1)
-    print(f"\n  open {known.login_link(UserFile(users), name, int(time.time() * 1000), url)}\n")
-    print(
-        "the models, the drift, the experiment and the audit trail of the month are there; Ctrl-C ends it", flush=True
-    )
+    out(f"\n  open {known.login_link(UserFile(users), name, int(time.time() * 1000), url)}\n")
+    out("the models, the drift, the experiment and the audit trail of the month are there; Ctrl-C ends it")
     while console.running:
         time.sleep(0.2)
     console.check()

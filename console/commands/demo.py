@@ -17,12 +17,15 @@ from console.commands.produce import synthetic_config
 from console.dataset_options import Dataset, Limit, choose
 from console.options import Json
 from core.errors import BadInput
+from core.text import listed
 
 TRANSACTIONS = 60_000
 RATE = 3_000.0
+_OF_A_STREAM = ("dataset", "limit", "mapping", "transactions", "rate", "seed")
 
 
 def demo(
+    context: typer.Context,
     dataset: Dataset = None,
     limit: Limit = None,
     mapping: Annotated[
@@ -56,8 +59,9 @@ def demo(
     if browse and not loop:
         raise BadInput("--console goes with --loop; sentinel run --sample shows the console with a living bank")
     if loop:
-        if dataset is not None or limit is not None or mapping is not None or rate is not None:
-            raise BadInput("--loop tells a month of its own: leave --dataset, --limit, --mapping and --rate out")
+        given = [name for name in _OF_A_STREAM if _is_given(context, name)]
+        if given:
+            raise BadInput(f"--loop tells a month of its own: leave {listed([f'--{name}' for name in given])} out")
         _loop(browse, as_json)
         return
     if dataset is None:
@@ -99,13 +103,16 @@ def demo(
 def _loop(browse: bool, as_json: bool) -> None:
     from console import loop_demo  # the training libraries
 
+    def out(text: str) -> None:
+        print(text, file=sys.stderr if as_json else sys.stdout, flush=True)
+
     def say(day: float, text: str) -> None:
-        print(f"day {day:4.1f}  {text}", file=sys.stderr if as_json else sys.stdout, flush=True)
+        out(f"day {day:4.1f}  {text}")
 
     def told(result: loop_demo.LoopDemoResult) -> None:
         print(msgspec.json.encode(result).decode() if as_json else loop_demo.summary(result), flush=True)
 
-    result = loop_demo.run(say=say, told=told, jobs=min(2, os.cpu_count() or 1), browse=browse)
+    result = loop_demo.run(say=say, told=told, jobs=min(2, os.cpu_count() or 1), browse=out if browse else None)
     if not result.ok:
         raise typer.Exit(1)
 
@@ -113,3 +120,9 @@ def _loop(browse: bool, as_json: bool) -> None:
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     """Handle SIGTERM like Ctrl-C, so that no child process is left running."""
     raise KeyboardInterrupt
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line, with its default value or another."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import msgspec
 import redis
+from typer.testing import CliRunner
 
+from console.cli import application
 from console.stack import LocalStack, Valkey
+from core.errors import BadInput
 
 SENTINEL = [sys.executable, "-m", "console.cli"]
 ROOT = Path(__file__).resolve().parents[3]
@@ -57,6 +60,13 @@ def test_the_loop_is_seen(tmp_path: Path) -> None:
     assert b"mallory deploys" in done.stderr and b"decides again" in done.stderr
     assert not processes_of(tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("sentinel-demo-")]
+
+
+def test_the_loop_takes_no_options_of_another_stream(tmp_path: Path) -> None:
+    """The month is told as it is: a seed or a count that would be ignored is refused, the usual values too."""
+    for given in (["--seed", "7"], ["--transactions", "60000"], ["--rate", "10", "--limit", "9"]):
+        done = CliRunner().invoke(application(["demo"]), ["demo", "--loop", *given])
+        assert isinstance(done.exception, BadInput) and given[0] in str(done.exception)
 
 
 def test_the_demo_accounts_for_everything_and_leaves_nothing(tmp_path: Path) -> None:

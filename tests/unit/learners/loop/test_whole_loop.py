@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from console import wiring
-from console.loop_demo import DRIFT, LEARN
+from console.loop_demo import BANK, DRIFT, LEARN
 from core import control_stream, events
 from core.codec import decode_control
 from core.context import Resolver
@@ -41,19 +41,8 @@ from projections.labelling.reader import LabelReader
 from projections.views.experiments_answers import experiment_answer
 from projections.views.registry import REGISTRY
 from sources.catalogue import open_source
-from sources.synthetic import SyntheticConfig
 
 PARTITIONS = [0, 1]
-CONFIG = SyntheticConfig(
-    days=32.0,
-    accounts=700,
-    merchants=300,
-    fraud_rate=0.06,
-    seed=3,
-    drift_at=0.4,
-    drift="amount",
-    label_delay_days=0.3,
-)
 
 
 class Dies(Exception):
@@ -135,7 +124,7 @@ class World:
 
 
 def _source() -> Any:
-    return open_source("synthetic", labels="fraud", flush_feedback=True, synthetic=CONFIG)
+    return open_source("synthetic", labels="fraud", flush_feedback=True, synthetic=BANK)
 
 
 def _first_model(log: MemoryLog) -> bytes:
@@ -188,7 +177,7 @@ def test_the_story(world: World) -> None:
     ]
     state = loop_state(world.log)
     assert state.champion == "card-1.1.0" and state.phase == "idle" and not state.registry.refused
-    drifted_on = (CONFIG.drift_at or 0.0) * CONFIG.span_ms / DAY_MS
+    drifted_on = (BANK.drift_at or 0.0) * BANK.span_ms / DAY_MS
     told_on = world.done[0][0]
     assert told_on > drifted_on > told_on - 2 * LEARN.maturity_days - LEARN.holdout_days  # where training ends
     causes = [why for why in world.why if ": retrain:" in why]
