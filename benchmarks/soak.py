@@ -1,6 +1,6 @@
 """Everything at once for millions of transactions: does anything grow, and is every count exact?
 
-    python -m benchmarks.soak --transactions N --directory DIR [--rate 5000] [--minutes M] [--json]
+    python -m benchmarks.soak --transactions N --directory DIR [--rate 4200] [--minutes M] [--json]
 
 Real processes: two workers, the read models (`project --follow`), the merchants' and devices' tables (`reference
 --follow`), the adaptive loop with drift and training (`learn --follow --clock log`), and an archiver that trims,
@@ -192,7 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--transactions", type=int, default=20_000_000)
     parser.add_argument("--directory", type=Path, required=True, help="a new folder for servers, archive and samples")
-    parser.add_argument("--rate", type=float, default=5_000.0, help="transactions per second")
+    parser.add_argument("--rate", type=float, default=4_200.0, help="transactions per second")
     parser.add_argument("--minutes", type=float, default=1e6, help="send no more after so long, and check what was")
     parser.add_argument("--accounts", type=int, default=20_000)
     parser.add_argument("--replay", type=int, default=1, help=f"partitions, of {PARTITIONS}, that are decided again")
