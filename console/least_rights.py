@@ -133,7 +133,8 @@ _OF: dict[Needs, tuple[str, ...]] = {
     Needs("worker", ("read", "partitions", "control", "blobs")): ("restore",),
     Needs("responder", ("read",), ("tell", "group")): ("respond",),
     Needs("api", ("read", "control", "blobs"), ("pay", "tell")): ("serve",),
-    Needs("api", ("read", "control"), ("pay", "tell")): ("produce",),  # the log, for a stream of the past
+    # The log, for a stream of the past.
+    Needs("api", ("read", "control"), ("pay", "tell")): ("produce", "history copy"),
     Needs("api", ("read",), ("pay", "tell")): ("sample",),
     Needs("admin", ("read", "server")): ("doctor",),
 }

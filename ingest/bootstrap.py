@@ -181,7 +181,8 @@ def _missing(
         if known is not None and known.partitions != topic.partitions:
             raise BadInput(
                 f"the log was created with {known.partitions} partitions, but topic {topic.name} has"
-                f" {topic.partitions}: accounts would change partition. Use another log prefix (SENTINEL_LOG_PREFIX)"
+                f" {topic.partitions}: accounts would change partition, and begin there without their past. Nothing is"
+                " decided until it is moved to new topics and a new log (docs/partitions.md)"
             )
         if known is not None and _recreated(known, topic):
             topic = source_topics(settings)[role]  # as it is now: what was described may be older than what is known

@@ -10,6 +10,7 @@ Cost: one read of the topics; 8 bytes a message are held while the stream is sen
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 
@@ -23,6 +24,8 @@ from ingest import kafka_client
 from sources.record import Record, Topic
 
 READ_AT_ONCE = 10_000
+WAIT_S = 0.2
+"""How long to gather messages, since a call returns no sooner unless it has all that it may take."""
 QUIET_S = 10.0
 """How long to wait for a broker that sends nothing."""
 
@@ -65,9 +68,12 @@ def _read(settings: Settings, topic: kafka_client.Topic | None) -> NDArray[np.ui
         starts = kafka_client.log_starts(settings, topic)
         consumer.assign([TopicPartition(topic.name, p, start) for p, start in enumerate(starts)])
         reading = set(range(topic.partitions))
+        heard_at = time.monotonic()
         while reading:
-            messages = consumer.consume(READ_AT_ONCE, timeout=QUIET_S)
-            if not messages:
+            messages = consumer.consume(READ_AT_ONCE, timeout=WAIT_S)
+            if messages:
+                heard_at = time.monotonic()
+            elif time.monotonic() - heard_at > QUIET_S:
                 raise Unavailable(f"topic {topic.name} can't be read to its end: no answer for {QUIET_S:g} s")
             for message in messages:
                 error = message.error()

@@ -10,6 +10,9 @@ under the new one: nothing is lost, and a payment that its account remembers (`c
 and 24 hours of receive time) is recognised as duplicate. Where history is loaded, or an account paid more often within
 that second, one that is no longer remembered is decided again, under its new position.
 
+A topic that got more partitions is noticed likewise, and the worker ends (`ingest.bootstrap`): from then on producers
+send accounts elsewhere, and what lies there must not be decided without what the accounts did before.
+
 Cost: one request a second, in a thread of its own.
 """
 
@@ -22,6 +25,7 @@ from core.control import Generation
 from core.errors import SentinelError
 from core.settings import Settings
 from ingest import kafka_client
+from ingest.kafka_client import Topic
 
 INTERVAL_S = 1.0
 
@@ -32,7 +36,7 @@ class TopicWatch:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._names = {"transactions": settings.transactions_topic, "feedback": settings.feedback_topic}
-        self._seen: dict[str, str] = {}
+        self._seen: dict[str, Topic] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="topic-watch", daemon=True)
 
@@ -44,10 +48,14 @@ class TopicWatch:
         self._stop.set()
 
     def differs(self, generations: Mapping[str, Generation]) -> bool:
-        """Whether both topics exist and one is not the topic that the log's newest generation read."""
+        """Whether both topics exist and one is not the topic that the log's newest generation read, or has another
+        number of partitions by now.
+        """
         seen = self._seen
         return len(seen) == len(self._names) and any(
-            generations[role].topic_id != seen[role] for role in self._names if role in generations
+            (generations[role].topic_id, generations[role].partitions) != (seen[role].topic_id, seen[role].partitions)
+            for role in self._names
+            if role in generations
         )
 
     def _run(self) -> None:
@@ -58,4 +66,4 @@ class TopicWatch:
             except SentinelError:
                 continue  # not reachable now: the worker's own clients notice
             topics = {role: found[name] for role, name in self._names.items()}
-            self._seen = {role: topic.topic_id for role, topic in topics.items() if topic is not None}
+            self._seen = {role: topic for role, topic in topics.items() if topic is not None}

@@ -14,7 +14,7 @@ from core import control_stream
 from core.errors import BadInput
 from core.events import HistoryEnded, HistoryStarted
 from core.times import minute_text
-from ingest import history
+from ingest import copying, history
 from projections.engine.as_of import parse_time
 
 app = typer.Typer(
@@ -52,6 +52,36 @@ def stop(context: typer.Context, reason: Reason, actor: Actor = "", as_json: Jso
     with opened_log(context) as log:
         done = history.stop(log, settings_of(context), **act_of(actor, reason, log).fields)
     _print("history ended", done.position, as_json)
+
+
+@app.command()
+def copy(
+    context: typer.Context,
+    transactions: Annotated[str, typer.Option("--from-transactions", help="Topic with the payments to copy.")],
+    feedback: Annotated[str, typer.Option("--from-feedback", help="Topic with the feedback to copy.")],
+    reason: Reason,
+    earliest: Annotated[
+        str, typer.Option("--earliest", help="No payment is dated before this. Default: 30 days before the first.")
+    ] = "",
+    actor: Actor = "",
+    as_json: Json = False,
+) -> None:
+    """Copy all messages of two topics to this log's topics, as history: how a log gets more partitions.
+
+    Messages that the log's topics hold already are left out, so run it again for what came since, or after it was
+    interrupted. See docs/partitions.md.
+    """
+    s = settings_of(context)
+    since = _moment("--earliest", earliest) if earliest else None
+    with opened_log(context) as log:
+        done = copying.copy(log, s, transactions, feedback, since, **act_of(actor, reason, log).fields)
+    if as_json:
+        print_json({"transactions": done.transactions, "feedback": done.feedback, "left_out": done.left_out})
+    else:
+        print(
+            f"{done.transactions:,} payments and {done.feedback:,} messages of feedback copied to"
+            f" {s.transactions_topic} and {s.feedback_topic}; {done.left_out:,} left out (docs/partitions.md)"
+        )
 
 
 @app.command()

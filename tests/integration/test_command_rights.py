@@ -264,9 +264,9 @@ def run(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
 
 RUNNING = ("serve", "respond", "sample", "ingest", "produce")
 """Commands that run until they are stopped: tried as processes."""
-ELSEWHERE = ("doctor", "erase", "unseal", "restore")
+ELSEWHERE = ("doctor", "erase", "unseal", "restore", "history copy")
 """doctor says what it may not see (below); erase and unseal need a log with tokens, and append as the other acts do;
-restore needs an empty server.
+restore needs an empty server; `history copy` needs other topics, and opens a history as produce does.
 """
 TRIED = sorted(name for name, needs in NEEDS.items() if needs.log and name not in (*RUNNING, *ELSEWHERE))
 

@@ -209,7 +209,7 @@ def test_a_log_of_another_partition_count(on: Stage, sentinel: Sentinel) -> None
                 partitions=5,
             ),
         )
-    assert_fails(sentinel("ingest"), 2, "5 partitions", "log prefix")
+    assert_fails(sentinel("ingest"), 2, "5 partitions", "docs/partitions.md")
 
 
 def test_an_empty_log_can_not_be_replayed(sentinel: Sentinel) -> None:
