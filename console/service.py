@@ -44,6 +44,7 @@ _FORWARDED = (
     "partitions",
     "snapshot_directory",
     "consumer_group",
+    "assignment_strategy",
     "batch_size",
     "linger_ms",
     "transactions_topic",

@@ -357,6 +357,8 @@ class LocalStack:
         """Fields of `core.settings.Settings` that lead to these servers, whatever credentials other servers take."""
         return {
             "kafka_servers": self.kafka_servers,
+            # This broker forms a group at once, and does not wait for members that still have partitions to give up.
+            "assignment_strategy": "range",
             "kafka_tls": False,
             "kafka_ca_file": "",
             "kafka_certificate_file": "",

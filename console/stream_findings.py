@@ -119,7 +119,8 @@ def _topics(s: Settings, state: ControlState, topics: Mapping[str, Topic | None]
                 f"topic {name}",
                 "fail",
                 f"has {topic.partitions} partitions, the log has {known.partitions}",
-                "a log's partition count is fixed; use a new log prefix",
+                "a log's number of partitions is fixed, so nothing is decided: move to new topics and a new log"
+                " (docs/partitions.md)",
             )
         elif known.topic_id != topic.topic_id:
             yield Finding(
@@ -190,7 +191,8 @@ def _backlog(s: Settings, log: EventLog, state: ControlState) -> Iterator[Findin
             "workers",
             "fail",
             f"{group.members} are in the group {s.consumer_group}, and nobody owns {_named(unowned)}",
-            "restart them one after the other; ingest.owns_nothing in their logs says since when",
+            "one that owns nothing joins again within a minute (ingest.owns_nothing in its log); else restart them:"
+            " static members when session_timeout_ms have passed",
         )
     elif group is not None and group.is_idle and not waiting:
         said = f"none is running in the group {s.consumer_group}: what is sent now waits"

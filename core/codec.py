@@ -6,7 +6,8 @@ are in tests/unit/core/test_codec.py: a change that breaks one of them breaks ol
 
 from __future__ import annotations
 
-from typing import TypeVar
+import re
+from typing import TypeVar, get_args
 
 import msgspec
 
@@ -28,6 +29,12 @@ from core.events import (
 from core.nesting import DEPTH_MAX, is_too_deep
 
 T = TypeVar("T")
+
+
+class UnknownEvent(Corrupt):
+    """The log holds an event of a kind or version that this release does not know, so a newer one wrote it. It can't be
+    left out: whatever follows may depend on it.
+    """
 
 
 class ScoreKey(Event, tag="score.v1", tag_field="type", frozen=True, kw_only=True):
@@ -67,6 +74,22 @@ _seal = msgspec.json.Decoder(Seal)
 _control: msgspec.json.Decoder[Control] = msgspec.json.Decoder(Control)
 
 
+class _Typed(msgspec.Struct):
+    type: str
+
+
+_typed = msgspec.json.Decoder(_Typed)
+_KIND = re.compile(r"[a-z][a-z_]{0,63}\.v[1-9][0-9]{0,3}")
+_KINDS = frozenset(
+    each.__struct_config__.tag
+    for each in (
+        *(TransactionReceived, TransactionScored, AlertRaised, TransactionRejected, Seal),
+        *get_args(AccountEvent),
+        *get_args(Control),
+    )
+)
+
+
 def encode_transactions(transactions: list[Transaction], recorded_at: int) -> list[bytes]:
     """Received transactions as log bytes: `encode(TransactionReceived(...))` without building the events."""
     head = b'{"type":"transaction.v1","recorded_at":%d,' % recorded_at
@@ -89,13 +112,29 @@ def encode_control(event: Control) -> bytes:
 
 
 def decoded(decoder: msgspec.json.Decoder[T], payload: bytes) -> T:
-    """A log entry, by a decoder of all or some of its fields. Raises Corrupt if it does not decode."""
+    """A log entry, by a decoder of all or some of its fields. Raises Corrupt if it does not decode, UnknownEvent if
+    that is because its type is none of this release's.
+    """
     if is_too_deep(payload):
         raise Corrupt(f"a log entry is nested more than {DEPTH_MAX} levels deep: {payload[:80]!r}")
     try:
         return decoder.decode(payload)
     except UNDECODABLE as error:
+        if (kind := _unknown_kind(payload)) is not None:
+            raise UnknownEvent(
+                f"a log entry is a {kind}, which this release does not know: a newer one wrote it. Upgrade this process"
+                " (docs/upgrade.md)"
+            ) from error
         raise Corrupt(f"a log entry does not decode: {error}: {payload[:80]!r}") from error
+
+
+def _unknown_kind(payload: bytes) -> str | None:
+    """The entry's type if it has the form of one and is none of this release's; else None."""
+    try:
+        kind = _typed.decode(payload).type
+    except UNDECODABLE:
+        return None
+    return kind if _KIND.fullmatch(kind) and kind not in _KINDS else None
 
 
 def decode_transaction(payload: bytes) -> TransactionReceived:
@@ -134,6 +173,7 @@ def decode_control(payload: bytes) -> Control:
 __all__ = [
     "Event",
     "ScoreKey",
+    "UnknownEvent",
     "decode_account_event",
     "decode_alert",
     "decode_control",

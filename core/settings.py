@@ -63,7 +63,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How the topics' producers choose a key's partition: murmur2 is the default of Java's client, crc32 that of
     librdkafka's. A log's is fixed when it is created.
     """
-    assignment_strategy: str = "range"
+    assignment_strategy: str = "cooperative-sticky"
+    """How partitions are shared: cooperative-sticky moves only those that must move, and nobody stops meanwhile. All
+    workers of a group need the same one, or at least both of one kind: range and roundrobin are eager.
+    """
     group_instance_id: str = ""
     """Static membership; "" is dynamic."""
     session_timeout_ms: int = 6_000

@@ -52,6 +52,10 @@ _NO_TOPIC = (
     *(KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION),
     *(KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.UNKNOWN_TOPIC_ID, KafkaError.INCONSISTENT_TOPIC_ID),
 )
+_OUT = (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID)
+"""The client is unusable from now on. Another process with the same group_instance_id took a static member's place, and
+this one would go on deciding what it was given, against the one that has it now.
+"""
 Rebalanced = Callable[[Consumer, list[TopicPartition]], None]
 
 
@@ -162,7 +166,7 @@ class Fetcher:
         if code == KafkaError._PARTITION_EOF:
             if owned is not None:
                 (owned.intake.feedback if is_feedback else owned.intake.transactions).at_end = True
-        elif error.fatal() or code == KafkaError.FENCED_INSTANCE_ID:
+        elif error.fatal() or code in _OUT:
             raise Unavailable(f"this worker is no longer in the group: {error.str()}")
         elif partition is not None and partition >= 0 and code in _EXPIRED:
             if owned is not None:
@@ -241,6 +245,10 @@ class Fetcher:
             (self.feedback, self._settings.feedback_topic, owned.intake.feedback),
         )
 
+    def ours(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
+        """Those of the log's topic: a broker gives a static member that comes back what it had, of whatever topic."""
+        return [each for each in partitions if each.topic == self._settings.transactions_topic]
+
     def assign(self, numbers: Iterable[int]) -> None:
         """Fetch the transactions of newly assigned partitions, each from the log's position. Those that are not owned
         are parked: assigned, so that they stay ours, but paused.
@@ -251,7 +259,7 @@ class Fetcher:
             TopicPartition(topic, n, self._owned[n].start_offsets()[0] if n in self._owned else OFFSET_END)
             for n in numbers
         ]
-        if self._is_incremental:
+        if self.is_incremental:
             self.transactions.incremental_assign(starts)
         else:
             self.transactions.assign(starts)
@@ -270,14 +278,15 @@ class Fetcher:
 
     def unassign(self, partitions: list[TopicPartition]) -> None:
         """Stop fetching these partitions, which are no longer owned."""
-        if self._is_incremental:
+        if self.is_incremental:
             self.transactions.incremental_unassign(partitions)
         else:
             self.transactions.unassign()
         self._assign_feedback()
 
     @property
-    def _is_incremental(self) -> bool:
+    def is_incremental(self) -> bool:
+        """Whether an assignment adds partitions to those that the worker has."""
         return self._settings.assignment_strategy == "cooperative-sticky" or kafka_client.is_new_protocol(
             self._settings
         )
@@ -297,10 +306,16 @@ class Fetcher:
             self.feedback.unassign()
 
     def restart(self, before: Owned, fresh: Owned) -> None:
-        """Fetch a partition from the position of its `fresh` state, which replaces the previous one."""
+        """Fetch a partition from the position of its `fresh` state, which replaces the previous one. Raises Unavailable
+        if the client no longer has the partition.
+        """
         for (consumer, topic, side), offset in zip(self._sides(before), fresh.start_offsets(), strict=True):
             place = TopicPartition(topic, before.partition, offset)
-            consumer.seek(place)
+            try:
+                consumer.seek(place)
+            except KafkaException as error:
+                said = error.args[0].str()
+                raise Unavailable(f"{topic}[{before.partition}] is no longer this worker's to read: {said}") from None
             if side.paused:
                 consumer.resume([place])
 
@@ -310,7 +325,9 @@ class Fetcher:
         """
         topic = self._settings.transactions_topic
         places = [TopicPartition(topic, owned.partition, owned.start_offsets()[0]) for owned in fresh]
-        if self._is_incremental:
+        if not places:
+            return
+        if self.is_incremental:
             self.transactions.incremental_unassign(places)
             self.transactions.incremental_assign(places)
         else:

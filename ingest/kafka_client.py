@@ -78,7 +78,7 @@ def transactions_consumer(settings: Settings) -> Consumer:
     else:
         how = {
             "partition.assignment.strategy": settings.assignment_strategy,
-            "heartbeat.interval.ms": max(100, settings.session_timeout_ms // 6),
+            "heartbeat.interval.ms": _heartbeat_ms(settings),
         }
     return _consumer(
         settings,
@@ -102,8 +102,21 @@ def _consumer(settings: Settings, group: str, properties: dict[str, Any] | None 
     the client compares it with other settings.
     """
     session = {} if is_new_protocol(settings) else {"session.timeout.ms": settings.session_timeout_ms}
+    patience = {"max.poll.interval.ms": _rebalance_ms(settings)}
     own = properties or {}
-    return made(Consumer, {**_FETCH, **common(settings), **_POSITION, **session, "group.id": group, **own})
+    return made(Consumer, {**_FETCH, **patience, **common(settings), **_POSITION, **session, "group.id": group, **own})
+
+
+def _heartbeat_ms(settings: Settings) -> int:
+    """A member hears by its heartbeats that partitions are shared out anew; those that move wait until all have."""
+    return max(100, settings.session_timeout_ms // 20)
+
+
+def _rebalance_ms(settings: Settings) -> int:
+    """How long the group waits for a member that does not join again: partitions without an owner wait as long. A
+    worker that waits for its log server is not late.
+    """
+    return max(settings.session_timeout_ms, int(1000 * min(settings.unavailable_timeout_s, 86_000)) + 60_000)
 
 
 def feedback_consumer(settings: Settings) -> Consumer:
@@ -117,7 +130,7 @@ def responders_consumer(settings: Settings) -> Consumer:
     if not is_new_protocol(settings):
         shared = {
             "partition.assignment.strategy": "range",
-            "heartbeat.interval.ms": max(100, settings.session_timeout_ms // 6),
+            "heartbeat.interval.ms": _heartbeat_ms(settings),
         }
     return _consumer(settings, f"{settings.consumer_group}.responders", shared)
 

@@ -6,6 +6,7 @@ ends. Any other error concerns the one partition, which is parked (`ingest.parki
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ from core.control_stream import ControlStream
 from core.errors import Unavailable
 from core.log.base import EventLog
 from core.settings import Settings
-from ingest import bootstrap
+from ingest import bootstrap, telemetry
 from ingest.ownership import Ownership
 from ingest.parking import Parking
 from ingest.partition import Owned
@@ -61,6 +62,21 @@ class Loader:
         wanted = list(numbers)
         taken = self._persist(lambda: self._ownership.take(wanted, control, self._parking.park))
         return [owned for owned in taken if self._attempt(owned.partition, lambda o=owned: self._republish(o))]  # type: ignore[misc]
+
+    def arrive(self, numbers: list[int], control: ControlState) -> list[Owned]:
+        """As `take`, of partitions that were just assigned; those that their previous owner parked are on trial."""
+        if not numbers:
+            return []
+        started = time.monotonic()
+        taken = self.take(numbers, control)
+        self._parking.inherited([owned.partition for owned in taken])
+        telemetry.logger().info(
+            "ingest.loaded",
+            partitions=numbers,
+            parked=sorted(self._parking.parked),
+            seconds=round(time.monotonic() - started, 3),
+        )
+        return taken
 
     def reload(self, owned: Owned, control: ControlState) -> Owned | None:
         """The partition's state from the log, in place of this one; None if the partition was parked."""

@@ -11,7 +11,7 @@ snapshot that can't be written or read only costs time at the next start.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -20,8 +20,9 @@ from core import replay
 from core.codec import decode_seal
 from core.context import Resolver
 from core.control import ControlState
+from core.control_stream import current
 from core.errors import Corrupt, Incomplete, SentinelError, Unavailable
-from core.events import START
+from core.events import START, Position
 from core.features.state import AccountState
 from core.identity import FIXED, LogIdentity, required
 from core.log.base import EventLog, Head
@@ -38,7 +39,7 @@ class _Writing(NamedTuple):
     """A snapshot that is being written: at which seal it was taken."""
 
     owned: Owned
-    sequence: int
+    head: Head
     written: Future[None]
 
 
@@ -51,6 +52,7 @@ class Ownership:
         self._resolver = resolver
         self._snapshots = SnapshotStore(Path(settings.snapshot_directory), settings.log_prefix)
         self._kept: dict[int, Owned] = {}
+        self._saved: dict[int, Position] = {}
         self._writer = ThreadPoolExecutor(1, "snapshots")
         self._writing: _Writing | None = None
         self._logger = telemetry.logger()
@@ -59,7 +61,7 @@ class Ownership:
     def take(
         self, numbers: Iterable[int], control: ControlState, failed: Callable[[int, Exception], None] | None = None
     ) -> list[Owned]:
-        """Own these partitions from now on. Other states that were kept now belong to other workers and are forgotten.
+        """Own these partitions from now on.
 
         failed: told of a partition that can't be loaded, unless the log server can't be reached; by default, the error
         is raised.
@@ -74,24 +76,42 @@ class Ownership:
                 if failed is None:
                     raise
                 failed(number, error)
+            self._kept.pop(number, None)
         self.partitions |= {owned.partition: owned for owned in taken}
-        self._kept.clear()
         telemetry.PARTITIONS.set(len(self.partitions))
         return taken
 
+    def keep(self, numbers: Collection[int]) -> None:
+        """These partitions were assigned. States that were kept of others now belong to other workers: forget them."""
+        self._kept = {number: owned for number, owned in self._kept.items() if number in numbers}
+
     def release(self, numbers: Iterable[int]) -> None:
         """Stop owning these partitions. Their states are kept in case they come back unchanged."""
+        self._finish()
         for number in numbers:
             owned = self.partitions.pop(number, None)
             if owned is not None:
-                self.save(owned)
+                if not self._is_fresh(owned):
+                    self.save(owned)
                 self._kept[number] = owned
         telemetry.PARTITIONS.set(len(self.partitions))
+
+    def _is_fresh(self, owned: Owned) -> bool:
+        """Whether the next owner folds what came after the snapshot in less time than writing another would take: a
+        payment costs about as much as an account.
+        """
+        at, end = self._saved.get(owned.partition, START), owned.head.transactions
+        return at.generation == end.generation and end.offset - at.offset <= len(owned.state)
 
     def drop(self, partition: int) -> None:
         """Stop owning the partition and forget its state, which may be wrong."""
         self.partitions.pop(partition, None)
         telemetry.PARTITIONS.set(len(self.partitions))
+
+    def forget(self, tokens: frozenset[str]) -> None:
+        """Forget the keys of these accounts, by their tokens."""
+        for owned in self.partitions.values():
+            owned.names = {name: keys for name, keys in owned.names.items() if keys.token not in tokens}
 
     def reload(self, owned: Owned, control: ControlState) -> Owned:
         """Load the partition from the log again, replacing this worker's state of it."""
@@ -128,7 +148,7 @@ class Ownership:
         self._finish()
         if owned.settled and owned.head.sequence != owned.snapshot_sequence:
             write = self._snapshots.taken(owned.partition, owned.head, owned.state)
-            self._writing = _Writing(owned, owned.head.sequence, self._writer.submit(write))
+            self._writing = _Writing(owned, owned.head, self._writer.submit(write))
 
     @property
     def is_saving(self) -> bool:
@@ -142,7 +162,8 @@ class Ownership:
             return
         try:
             writing.written.result()
-            writing.owned.snapshot_sequence = writing.sequence
+            writing.owned.snapshot_sequence = writing.head.sequence
+            self._saved[writing.owned.partition] = writing.head.transactions
         except SentinelError as error:
             self._logger.warning("ingest.snapshot_failed", partition=writing.owned.partition, error=str(error))
 
@@ -167,6 +188,7 @@ class Ownership:
         steps, needed = self._resolver.steps(control, "kept"), self._resolver.steps(control, "now")
         known = self._snapshots.load(partition, self._log, head, identity, steps, needed)
         after, base = known if known else (Head(), None)
+        self._saved[partition] = after.transactions
         state = replay.rebuild(self._log, partition, head, identity, base, after, steps)
         self._logger.debug(
             "ingest.partition_loaded",
@@ -197,6 +219,20 @@ class Ownership:
                 " and a worker of the former log appended to it before it noticed. Stop all workers, and begin again"
                 " under another log prefix (SENTINEL_LOG_PREFIX), with another archive if there is one"
             )
+
+
+def prepare(log: EventLog, settings: Settings, resolver: Resolver) -> int:
+    """Take a snapshot of each of the log's partitions, folded up to its present end, beside workers that own them.
+    Returns the number of partitions. Raises BadInput if the log has not begun; else as loading a partition.
+    """
+    control = current(log)
+    partitions = required(control.identity).partitions
+    ownership = Ownership(settings, log, resolver)
+    for partition in range(partitions):
+        ownership.take([partition], control)
+        ownership.release([partition])
+        ownership.keep(())
+    return partitions
 
 
 class Sources(NamedTuple):

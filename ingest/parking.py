@@ -17,6 +17,7 @@ log) is retried, and then ends the worker.
     code                   what happened                                      what ends it
     incomplete_log         the log lacks entries                              the archive or a backup is restored
     corrupt_log            the log holds what does not decode                 a backup is restored
+    newer_release          the log holds an event that this release lacks     a worker of the newer release owns it
     messages_expired       Kafka deleted messages before they were decided    `sentinel partition accept-loss`
     messages_cut           Kafka lost messages that the log has decided       new messages do not count; see docs
     corrupt_batch          a batch's checksum differs (ingest.unreadable)     a replica has it; `accept-loss`
@@ -35,6 +36,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from core.codec import UnknownEvent
 from core.control_stream import ControlStream, Known, append
 from core.errors import Corrupt, Incomplete, SentinelError, Unavailable
 from core.events import Control, PartitionParked, PartitionResumed
@@ -65,6 +67,8 @@ def code_of(error: Exception) -> str:
         return error.code
     if isinstance(error, Incomplete):
         return "incomplete_log"
+    if isinstance(error, UnknownEvent):
+        return "newer_release"
     if isinstance(error, Corrupt):
         return "corrupt_log"
     return "append_refused" if isinstance(error, SentinelError) else "internal_error"
@@ -201,10 +205,13 @@ class Parking:
             if (parked.get(partition) != event.code if isinstance(event, PartitionParked) else partition in parked)
         ]
 
-    def raise_first(self) -> None:
-        """Raise what keeps the first parked partition from being decided, if there is one."""
+    def first_trouble(self) -> SentinelError | None:
+        """What keeps the first parked partition from being decided; None if there is none."""
         for partition, each in sorted(self.parked.items()):
             if isinstance(each.error, SentinelError) and not each.on_trial:
-                raise each.error
+                return each.error
             if not each.on_trial:
-                raise Trouble(each.code, f"partition {partition} is parked: {each.error!r}") from each.error
+                trouble = Trouble(each.code, f"partition {partition} is parked: {each.error!r}")
+                trouble.__cause__ = each.error
+                return trouble
+        return None

@@ -53,7 +53,8 @@ SKIPPED = Counter(
 STALLED = Gauge("sentinel_partitions_stalled", "Owned partitions that have messages and do not get on", registry=WORKER)
 PARKED = Gauge("sentinel_partitions_parked", "Partitions assigned to this worker that it can't decide", registry=WORKER)
 BUILD = Gauge("sentinel_build_info", "1, with the release that runs", ["version"])
-BUILD.labels(version("stream-sentinel")).set(1)
+RELEASE = version("stream-sentinel")
+BUILD.labels(RELEASE).set(1)
 
 
 def configure_logging(settings: Settings) -> None:

@@ -1,13 +1,14 @@
 """Notices, from within a worker, that nothing moves although nothing fails.
 
     owns nothing   The group gave this worker no partition for OWNS_NOTHING_S. With more workers than partitions that is
-                   as it should be; if the broker says that partitions have no owner in a stable group, the worker joins
-                   the group anew.
+                   as it should be. If the broker says twice that partitions have no owner in a stable group, the worker
+                   leaves the group and joins it, and again every REJOIN_S: a broker gives a static member that comes
+                   back what it had before, even if that was nothing, and members that stay ask for nothing new.
     stalled        An owned partition is not at the end of its topics, and nothing of it was decided for STALLED_S.
 
 Both are logged, again every REPEAT_S, and counted in gauges.
 
-Cost: one look every LOOK_S.
+Cost: one look every LOOK_S; while it owns nothing, a question to the broker each time, every REJOIN_S if it is spare.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from collections.abc import Callable, Mapping
 from core.events import Position
 from core.settings import Settings
 from ingest import telemetry
-from ingest.backlog import group_of
+from ingest.backlog import Group, group_of
 from ingest.partition import Owned
 
 LOOK_S = 5.0
-OWNS_NOTHING_S = 30.0
+OWNS_NOTHING_S = 10.0
+REJOIN_S = 30.0
 STALLED_S = 60.0
 REPEAT_S = 300.0
 
@@ -36,6 +38,8 @@ class Vigilance:
         self._looked = self._owned_at = time.monotonic()
         self._said: dict[int | None, float] = {}
         self._moved: dict[int, tuple[Position, Position, float]] = {}
+        self._orphans: frozenset[int] = frozenset()
+        self._ask_at = 0.0
         self.stalled: list[int] = []
         """The stalled partitions, as of the last look."""
         self.is_spare = False
@@ -48,9 +52,9 @@ class Vigilance:
             return
         self._looked = now
         if owned or parked:
-            self._owned_at, self.is_spare = now, False
-        elif now - self._owned_at > OWNS_NOTHING_S and self._may_say(None, now):
-            self._owns_nothing(partitions, now - self._owned_at)
+            self._owned_at, self.is_spare, self._orphans = now, False, frozenset()
+        elif now - self._owned_at > OWNS_NOTHING_S and now >= self._ask_at:
+            self._owns_nothing(partitions, now)
         self.stalled = [partition for partition, each in owned.items() if self._is_stalled(each, now)]
         telemetry.STALLED.set(len(self.stalled))
         self._moved = {partition: known for partition, known in self._moved.items() if partition in owned}
@@ -67,18 +71,22 @@ class Vigilance:
                     feedback_at_end=intake.feedback.at_end,
                 )
 
-    def _owns_nothing(self, partitions: int, seconds: float) -> None:
+    def _owns_nothing(self, partitions: int, now: float) -> None:
         group = group_of(self._settings)
-        orphans = sorted(set(range(partitions)) - group.assigned) if group is not None else []
-        is_wrong = bool(orphans) and group is not None and group.state == "stable"
+        orphans = frozenset(range(partitions)) - group.assigned if group is not None else frozenset()
+        is_stable = group is not None and group.state == "stable"
+        is_wrong = is_stable and bool(orphans & self._orphans)
+        self._orphans = orphans if is_stable and not is_wrong else frozenset()
         self.is_spare = group is not None and not orphans
-        telemetry.logger().warning(
-            "ingest.owns_nothing",
-            seconds=round(seconds),
-            group=str(group) if group is not None else "not described by the broker",
-            why="partitions have no owner: joining again" if is_wrong else "other workers own all partitions",
-            without_owner=orphans,
-        )
+        self._ask_at = now + (REJOIN_S if is_wrong or self.is_spare else LOOK_S)
+        if is_wrong or self._may_say(None, now):
+            telemetry.logger().warning(
+                "ingest.owns_nothing",
+                seconds=round(now - self._owned_at),
+                group=str(group) if group is not None else "not described by the broker",
+                why=_why(group, orphans, is_wrong),
+                without_owner=sorted(orphans),
+            )
         if is_wrong:
             self._rejoin()
 
@@ -96,3 +104,13 @@ class Vigilance:
             return False
         self._said[what] = now
         return True
+
+
+def _why(group: Group | None, orphans: frozenset[int], is_wrong: bool) -> str:
+    if group is None:
+        return "unknown"
+    if is_wrong:
+        return "partitions have no owner: joining again"
+    if orphans:
+        return "partitions have no owner" if group.state == "stable" else "the group shares out its partitions"
+    return "other workers own all partitions"

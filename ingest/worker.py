@@ -31,15 +31,14 @@ import time
 
 from confluent_kafka import Consumer, TopicPartition
 
-from core import card_numbers, partitioner, pipeline, validation
 from core.context import Resolver
 from core.control_stream import ControlStream
 from core.errors import SentinelError, Unavailable
 from core.events import AccountsErased, SourceGenerationStarted
 from core.identity import required
-from core.log.archive import segment
 from core.log.base import EventLog
 from core.program.checked import OwnField
+from core.program.codes import ENGINE
 from core.settings import Settings
 from ingest import bootstrap, telemetry
 from ingest.admission import admit
@@ -66,6 +65,7 @@ from ingest.stats import Stats
 from ingest.tails import Tails
 from ingest.topic_watch import TopicWatch
 from ingest.vigilance import Vigilance
+from ingest.warming import warm_up
 
 CONTROL_POLL_S = 0.1
 IDLE_S = 0.05
@@ -107,10 +107,10 @@ class Worker:
         self._resolver = resolver
         self._preparing = Preparing(log, self._ownership.partitions)
         self._parking = Parking(log, lambda: self._control)
-        self._alone_until = 0.0
-        self._turn = 0
+        self._alone_until, self._turn = 0.0, 0
         self._fetcher: Fetcher | None = None
         self._assigned_once = False
+        self._arriving: list[int] = []
         self._stopping = False
         self._is_blocked = False
         self._control = ControlStream()
@@ -148,16 +148,12 @@ class Worker:
 
     def run(self) -> None:
         """Consume until stopped or drained. Raises SentinelError for errors that need a restart or a person."""
+        self._logger.info("ingest.started", release=telemetry.RELEASE, engine=ENGINE)
         self._clock.now_ms()
         self._resolve(bootstrap.ensure(self._log, self._settings, self._new_log))
         for ignored in bootstrap.ignored_settings(self._control.state, self._settings).values():
             self._logger.warning("ingest.setting_ignored", message=ignored)
-        pipeline.warm_up(self._contexts.usual(self._control), required(self._control.state.identity))
-        validation.warm_up()
-        partitioner.warm_up()
-        card_numbers.warm_up()
-        if self._settings.archive:
-            segment.warm_up()
+        warm_up(self._settings, self._contexts.usual(self._control), required(self._control.state.identity))
         fetcher = self._fetcher = self._recovery.fetcher = Fetcher(
             self._settings, self._ownership.partitions, self._parking.fail
         )
@@ -174,15 +170,18 @@ class Worker:
                     self._step(fetcher)
                     if watch.differs(self._control.state.generations):
                         self._follow_topics()
+                if self._stopping:
+                    self._saving.complete(lambda: self._step(fetcher))
             self._appending.settle()
             fetcher.commit()
             self._ownership.release(list(self._ownership.partitions))
-            self._publisher.close()
-            self._stats.write(self._condition.counts, force=True)
-            if self._drain and not self._stopping:
-                self._parking.raise_first()
+            trouble = self._parking.first_trouble() if self._drain and not self._stopping else None
         finally:
-            fetcher.close()
+            fetcher.close()  # at once: until it has left the group, nobody decides its partitions
+        self._publisher.close()
+        self._stats.write(self._condition.counts, force=True)
+        if trouble is not None:
+            raise trouble
 
     def _step(self, fetcher: Fetcher) -> None:
         fetcher.poll(0.0 if self._appending.in_flight else IDLE_S, self._waits_until(fetcher.held))
@@ -291,8 +290,7 @@ class Worker:
 
     def _forget(self, tokens: frozenset[str]) -> None:
         """Forget the keys of accounts that were erased: who returns is somebody new."""
-        for owned in self._ownership.partitions.values():
-            owned.names = {name: keys for name, keys in owned.names.items() if keys.token not in tokens}
+        self._ownership.forget(tokens)
         self._protection.forget()
 
     def _own_fields(self) -> list[OwnField]:
@@ -374,21 +372,18 @@ class Worker:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._appending.settle()
-        numbers = sorted(p.partition for p in partitions)
-        started = time.monotonic()
+        assert self._fetcher is not None
+        numbers = sorted(p.partition for p in self._fetcher.ours(partitions))
         if numbers:  # waiting for servers in here can make the client miss that the topic changes
             self._resolve(self._loader.control())
-            self._loader.take(numbers, self._control.state)
-        assert self._fetcher is not None
+            self._ownership.keep(numbers)
+        if self._fetcher.is_incremental:
+            self._arriving += numbers  # fetched, and loaded one by one while the others go on
+        else:
+            self._loader.arrive(numbers, self._control.state)
         self._fetcher.assign(numbers)
-        self._parking.inherited(self._ownership.partitions)
         self._assigned_once = True
-        self._logger.info(
-            "ingest.assigned",
-            partitions=numbers,
-            parked=sorted(self._parking.parked),
-            load_seconds=round(time.monotonic() - started, 3),
-        )
+        self._logger.info("ingest.assigned", partitions=numbers)
 
     def _follow_topics(self) -> None:
         """A source topic was made again: begin a new generation, and read it from its beginning."""
@@ -403,12 +398,14 @@ class Worker:
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._appending.settle()
-        numbers = [p.partition for p in partitions]
+        assert self._fetcher is not None
+        ours = self._fetcher.ours(partitions)
+        numbers = sorted(p.partition for p in ours)
+        self._arriving = [number for number in self._arriving if number not in numbers]
         self._ownership.release(numbers)
         self._parking.forget(numbers)
-        assert self._fetcher is not None
-        self._fetcher.unassign(partitions)
-        self._logger.info("ingest.revoked", partitions=sorted(p.partition for p in partitions))
+        self._fetcher.unassign(ours)
+        self._logger.info("ingest.revoked", partitions=numbers)
 
     # housekeeping
 
@@ -417,10 +414,14 @@ class Worker:
             self._drain
             and self._assigned_once
             and not self._appending.in_flight
+            and not self._arriving
             and all(owned.intake.drained for owned in self._ownership.partitions.values())
         )
 
     def _housekeeping(self, fetcher: Fetcher) -> None:
+        if self._arriving:
+            self._appending.settle()
+            fetcher.begin_again(self._loader.arrive([self._arriving.pop(0)], self._control.state))
         now = time.monotonic()
         self._health.stepped()
         self._publisher.poll(self._log, self._ownership.partitions.values())

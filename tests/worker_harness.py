@@ -213,6 +213,7 @@ def stage(kafka_servers: str, host: str, port: int, directory: Path, *, history:
         snapshot_directory=str(directory / f"{name}.snapshots"),
         partitions=4,
         session_timeout_ms=1_200,
+        assignment_strategy="range",  # as on the local stack
     )
     made = Stage(msgspec.structs.replace(settings, **changes), directory)
     if history:

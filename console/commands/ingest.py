@@ -18,7 +18,7 @@ from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, Re
 from console.server_findings import log_server_findings
 from core.errors import Unavailable
 from core.settings import Settings
-from ingest import kafka_client, telemetry
+from ingest import kafka_client, ownership, telemetry
 from ingest.health import Health, serve
 from ingest.stats import Stats
 from ingest.worker import Worker
@@ -50,6 +50,9 @@ def ingest(
             " reason is recorded.",
         ),
     ] = "",
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Only write a snapshot of every partition, before an upgrade.")
+    ] = False,
     drain: Annotated[bool, typer.Option("--drain", help="Exit at the end of all owned partitions.")] = False,
     stats_file: Annotated[
         Path | None, typer.Option(help="Write counts and latency to this file twice a second.")
@@ -81,6 +84,10 @@ def ingest(
         wanted = [s.transactions_topic, s.feedback_topic, s.decisions_topic, s.dead_letter_topic]
         kafka_client.create_topics(s, [name for name in wanted if name])
     log = profiles.open_log(s)
+    if prepare:
+        count = ownership.prepare(log, s, wiring.open_resolver(log))
+        print(f"snapshots of {count} partitions are in {s.snapshot_directory}")
+        return
     _warn_of_server(s)
     health = Health()
     serve(s, health)

@@ -98,15 +98,8 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 @pytest.mark.parametrize(
     ("group", "rejoins"),
     [
-        (Group("stable", 3, frozenset()), 1),
-        (
-            Group(
-                "stable",
-                3,
-                frozenset((0, 1)),
-            ),
-            1,
-        ),
+        (Group("stable", 3, frozenset()), 2),
+        (Group("stable", 3, frozenset((0, 1))), 2),
         (Group("stable", 3, frozenset(range(4))), 0),
         (Group("preparing_rebalancing", 3, frozenset()), 0),
         (None, 0),
@@ -116,19 +109,36 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 def test_a_worker_that_owns_nothing_says_why(
     monkeypatch: pytest.MonkeyPatch, said: Said, later: Callable[[float], None], group: Group | None, rejoins: int
 ) -> None:
-    """After half a minute it asks the broker; if partitions have no owner, it joins the group again."""
+    """After ten seconds it asks the broker; if partitions have no owner twice, it joins the group again, and once more
+    half a minute later.
+    """
     monkeypatch.setattr(vigilance, "group_of", lambda settings: group)
     joined: list[int] = []
     watching = Vigilance(Settings(), lambda: joined.append(1))
-    for _ in range(5):
+    for _ in range(2):
         later(5.0)
         watching.look({}, 0, 4)
     assert said.events == []
-    for _ in range(10):
+    for _ in range(11):
         later(5.0)
         watching.look({}, 0, 4)
-    assert [event for event, _ in said.events] == ["ingest.owns_nothing"]
+    assert {event for event, _ in said.events} == {"ingest.owns_nothing"}
+    assert len(said.events) == 1 + rejoins
     assert len(joined) == rejoins
+
+
+def test_partitions_on_their_way_are_waited_for(
+    monkeypatch: pytest.MonkeyPatch, said: Said, later: Callable[[float], None]
+) -> None:
+    """Without an owner at one look and with one at the next, because the group is sharing out: nobody joins again."""
+    states = iter([Group("stable", 3, frozenset((0, 1, 2, i % 2 + 3))) for i in range(20)])
+    monkeypatch.setattr(vigilance, "group_of", lambda settings: next(states))
+    joined: list[int] = []
+    watching = Vigilance(Settings(), lambda: joined.append(1))
+    for _ in range(12):
+        later(5.0)
+        watching.look({}, 0, 5)
+    assert joined == [] and said.events[0][1]["why"] == "partitions have no owner"
 
 
 def test_a_partition_that_does_not_move_is_told(said: Said, later: Callable[[float], None]) -> None:

@@ -105,7 +105,7 @@ def test_a_partition_that_cannot_be_decided_is_found_and_parked(on: Stage, monke
             raise ZeroDivisionError("a bug")
         return decide(context, works)
 
-    monkeypatch.setattr("ingest.worker.pipeline.decide", failing)
+    monkeypatch.setattr(pipeline, "decide", failing)
     records = on.produce(h.synthetic(900))
     held = in_partition(on, records)
     with on.log() as log, Threaded(on) as worker:

@@ -14,10 +14,11 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import NewPartitions
 
 from core import control_stream
-from core.errors import BadInput
+from core.errors import BadInput, Unavailable
 from core.events import MessagesSkipped, Position
 from core.partitioner import PARTITIONERS
-from ingest import bootstrap, kafka_client, losses, parking, topic_watch
+from core.settings import Settings
+from ingest import bootstrap, kafka_client, losses, parking, topic_watch, vigilance
 from ingest.parking import Trouble
 from sources.record import Record
 from tests import worker_harness as h
@@ -28,13 +29,16 @@ from tests.worker_harness import Raw, Stage, Threaded
 
 NOW = 1_780_000_000_000
 
+SHARED: dict[str, Any] = {"assignment_strategy": Settings().assignment_strategy}
+"""How workers share partitions by default."""
+
 
 @pytest.fixture(params=["redis", "cluster"])
 def on(request: pytest.FixtureRequest, apache_kafka: ApacheKafka, tmp_path: Path) -> Stage:
     """A stage on Apache Kafka with each kind of log server."""
     cluster = request.param == "cluster"
     server: RedisServer | RedisCluster = request.getfixturevalue("redis_cluster" if cluster else "redis_server")
-    made = h.stage(apache_kafka.bootstrap, "127.0.0.1", server.port, tmp_path, redis_cluster=cluster)
+    made = h.stage(apache_kafka.bootstrap, "127.0.0.1", server.port, tmp_path, redis_cluster=cluster, **SHARED)
     made.create_topics()
     return made
 
@@ -42,7 +46,7 @@ def on(request: pytest.FixtureRequest, apache_kafka: ApacheKafka, tmp_path: Path
 @pytest.fixture
 def single(apache_kafka: ApacheKafka, redis_server: RedisServer, tmp_path: Path) -> Stage:
     """A stage on Apache Kafka and one redis-server."""
-    made = h.stage(apache_kafka.bootstrap, "127.0.0.1", redis_server.port, tmp_path)
+    made = h.stage(apache_kafka.bootstrap, "127.0.0.1", redis_server.port, tmp_path, **SHARED)
     made.create_topics()
     return made
 
@@ -257,27 +261,76 @@ def test_gaps_between_offsets_are_no_losses(single: Stage) -> None:
 
 
 def test_partitions_added_later_are_refused(single: Stage) -> None:
-    """A topic that grew after the log was made: BadInput, at once and at every later start."""
+    """A topic that grew after the log was made: BadInput, in a worker that runs and at every later start."""
     single.produce(h.synthetic(100))
-    single.drain()
+    worker = Threaded(single)
+    worker.start()
+    h.wait_for(lambda: worker.worker.partitions, "partitions")
     admin = kafka_client.admin(single.settings)
     names = [single.settings.transactions_topic, single.settings.feedback_topic]
     for future in admin.create_partitions([NewPartitions(name, 6) for name in names]).values():
         future.result(10)
-    with pytest.raises(BadInput, match="4 partitions"):
+    with pytest.raises(BadInput, match=r"4 partitions|same number of partitions"):
+        worker.join()
+    with pytest.raises(BadInput, match=r"4 partitions.*docs/partitions.md"):
         single.drain()
+
+
+def test_a_static_member_whose_place_is_taken_ends(single: Stage) -> None:
+    """A second process with its ID takes its partitions over at once; the first one ends by itself, instead of deciding
+    on against it.
+    """
+    on = single.changed(group_instance_id="fixed-1", session_timeout_ms=6_000)
+    records = on.produce(h.synthetic(400))
+    first = Threaded(on)
+    first.start()
+    with on.log() as log:
+        h.wait_for_decisions(on, log, 200, first.check)
+        with Threaded(on) as second:
+            h.wait_for(lambda: len(second.worker.partitions) == 4, "all partitions")
+            with pytest.raises(Unavailable, match="no longer"):
+                first.join()
+            h.wait_for_decisions(on, log, 400, second.check)
+    assert_as_undisturbed(on, records)
+
+
+def test_a_static_member_that_comes_back_to_other_partitions_joins_anew(
+    single: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker gives it what it had, here a partition of another topic: that is none of the log's. It leaves the group
+    and joins it, and owns what it should.
+    """
+    monkeypatch.setattr(vigilance, "LOOK_S", 0.5)
+    monkeypatch.setattr(vigilance, "OWNS_NOTHING_S", 1.0)
+    on = single.changed(group_instance_id="fixed-1", session_timeout_ms=30_000)
+    elsewhere = f"{on.settings.log_prefix}.elsewhere"
+    kafka_client.create_topics(on.changed(partitions=1).settings, [elsewhere])
+    before = kafka_client.transactions_consumer(on.settings)
+    before.subscribe([elsewhere])
+
+    def has_one() -> bool:
+        before.consume(1, 0.1)
+        return len(before.assignment()) == 1
+
+    h.wait_for(has_one, "an assignment")
+    before.close()
+    records = on.produce(h.synthetic(400))
+    with Threaded(on) as worker, on.log() as log:
+        h.wait_for_decisions(on, log, 400, worker.check)
+        assert worker.worker.partitions == [0, 1, 2, 3]
+    assert_as_undisturbed(on, records)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"assignment_strategy": "cooperative-sticky"},
+        {"assignment_strategy": "range"},
         {"group_instance_id": "fixed-1"},
         {"kafka": {"group.protocol": "consumer"}},
         {"kafka": {"group.protocol": "consumer"}, "group_instance_id": "fixed-1"},
         {"kafka": {"max.poll.interval.ms": 10_000}},
     ],
-    ids=["cooperative", "static", "KIP-848", "KIP-848, static", "short poll interval"],
+    ids=["eager", "static", "KIP-848", "KIP-848, static", "short poll interval"],
 )
 def test_other_ways_of_sharing_partitions(single: Stage, changes: dict[str, Any]) -> None:
     """Other protocols and settings of the group, while a second worker comes and goes: the same log."""

@@ -871,3 +871,15 @@ def test_a_control_event_that_nobody_could_read_again_is_not_written(value: floa
         encode_control(events.ExperimentStopped(occurred_at=T0, actor="\ud800", experiment_id="e"))
     with pytest.raises(BadInput):
         encode_control(events.ExperimentStopped(occurred_at=2**70, actor="ann", experiment_id="e"))
+
+
+@pytest.mark.parametrize("decode", [decode_control, decode_account_event, codec.decode_seal, codec.decode_transaction])
+def test_an_event_of_a_newer_release_is_told_from_damage(decode: Any) -> None:
+    """A type that this release does not know: the error names it, and what to do. Anything else is damage."""
+    with pytest.raises(codec.UnknownEvent, match=r"is a list_changed\.v9, which this release does not know"):
+        decode(b'{"type":"list_changed.v9","occurred_at":1}')
+    known = b'{"type":"score.v1"}'  # of another stream, or not as it was written
+    for damaged in (b'{"type":"list_chan\xff', b'{"type":7}', b'{"type":"no version"}', b"{}", known):
+        with pytest.raises(Corrupt) as raised:
+            decode(damaged)
+        assert not isinstance(raised.value, codec.UnknownEvent), damaged

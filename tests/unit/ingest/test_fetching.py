@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+from confluent_kafka import KafkaError
+
+from core.errors import Unavailable
 from core.features.state import AccountState
 from core.identity import FIXED
 from core.log.base import Head
@@ -26,6 +30,33 @@ class Rebalancing:
             return [Fetched(7)]
         self._rebalance()
         return []
+
+
+class Fenced:
+    """A consumer that says so once."""
+
+    def __init__(self, code: int) -> None:
+        self._said = [Failed(code)]
+
+    def consume(self, count: int, timeout: float) -> list[Failed]:
+        said, self._said = self._said, []
+        return said
+
+
+class Failed:
+    """An error in the place of a message."""
+
+    def __init__(self, code: int) -> None:
+        self._error = KafkaError(code)
+
+    def error(self) -> KafkaError:
+        return self._error
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> None:
+        return None
 
 
 def owned() -> Owned:
@@ -65,3 +96,11 @@ def test_huge_messages_are_held_only_up_to_a_bound_in_bytes_and_fetching_goes_on
             if len(side.records) < 2:
                 break
     assert taken == count and side.size == 0
+
+
+@pytest.mark.parametrize("code", [KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID])
+def test_a_worker_whose_place_in_the_group_was_taken_ends(code: int) -> None:
+    """Its client still gives it messages of partitions that are another's: it does not go on with them."""
+    fetcher = fetcher_of(Settings(), {0: owned()}, Fenced(code), Topic())
+    with pytest.raises(Unavailable, match="no longer in the group"):
+        fetcher.poll(0.0, 0.0)

@@ -9,14 +9,16 @@ import pytest
 from msgspec.structs import replace
 
 from core import control_stream
+from core.codec import UnknownEvent
 from core.context import Resolver
 from core.errors import Corrupt
-from core.events import LogCreated
-from core.log.base import Batch, Head
+from core.events import LogCreated, Position
+from core.log.base import Batch, Entry, Head
 from core.log.memory import MemoryLog
 from core.settings import Settings
 from core.times import DAY_MS
 from ingest.ownership import Ownership
+from ingest.parking import code_of
 from tests.builders.events import transaction
 from tests.builders.live import NOW, Live
 from tests.builders.models import ARTIFACT, load_tiny
@@ -63,3 +65,42 @@ def test_a_late_batch_of_a_former_log_is_told(tmp_path: Path, monkeypatch: pytes
     assert Ownership(
         Settings(snapshot_directory=str(tmp_path)), former.log, Resolver(former.log.get_blob, load_tiny)
     ).take([0], control_stream.current(former.log))
+
+
+def test_what_a_newer_release_wrote_is_not_passed_over(tmp_path: Path) -> None:
+    """A partition whose feedback holds an event of an unknown kind is not loaded without it, but parked, as of a newer
+    release.
+    """
+    live = Live()
+    live.send([transaction(1, occurred_at=NOW)])
+    head = live.log.head(0)
+    merged = Entry(Position(1, 900), b'{"type":"case_merged.v1","account_id":"a1","occurred_at":1}')
+    batch = Batch(head.control, NOW, head.transactions, merged.id, feedback=[merged])
+    live.log.append(0, batch, head)
+    ownership = Ownership(Settings(snapshot_directory=str(tmp_path)), live.log, Resolver(live.log.get_blob, load_tiny))
+    failed: dict[int, Exception] = {}
+    assert ownership.take([0], control_stream.current(live.log), failed.__setitem__) == []
+    assert isinstance(failed[0], UnknownEvent) and "case_merged.v1" in str(failed[0])
+    assert code_of(failed[0]) == "newer_release"
+
+
+def test_a_tail_that_is_folded_sooner_than_saved_is_left_to_the_next_owner(tmp_path: Path) -> None:
+    """At a release, a partition whose snapshot is fresh is not saved again; one without a snapshot is."""
+    live = Live()
+    live.send([transaction(n, occurred_at=NOW, account_id=f"a{n}") for n in range(1, 31)])
+    ownership = Ownership(Settings(snapshot_directory=str(tmp_path)), live.log, Resolver(live.log.get_blob, load_tiny))
+    control = control_stream.current(live.log)
+    (owned,) = ownership.take([0], control)
+    ownership.release([0])
+    saved = owned.snapshot_sequence
+    assert saved == live.log.head(0).sequence
+    live.send([transaction(n, occurred_at=NOW, account_id=f"a{n}") for n in range(31, 41)])
+    fresh = Ownership(Settings(snapshot_directory=str(tmp_path)), live.log, Resolver(live.log.get_blob, load_tiny))
+    (owned,) = fresh.take([0], control)
+    assert (owned.snapshot_sequence, len(owned.state)) == (saved, 40)
+    fresh.release([0])
+    assert owned.snapshot_sequence == saved, "ten payments of forty accounts are folded sooner"
+    live.send([transaction(n, occurred_at=NOW, account_id=f"a{n % 40}") for n in range(41, 141)])
+    (owned,) = fresh.take([0], control)
+    fresh.release([0])
+    assert owned.snapshot_sequence == live.log.head(0).sequence

@@ -14,6 +14,7 @@ import pytest
 import structlog
 
 from core.context import Resolver
+from core.events import Position
 from core.features.state import AccountState
 from core.identity import FIXED
 from core.log.base import Head
@@ -133,14 +134,17 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 def owning(tmp_path: Path) -> tuple[Ownership, Owned]:
     """An ownership of one partition, which has a batch behind it."""
     ownership = Ownership(Settings(snapshot_directory=str(tmp_path)), MemoryLog(), Resolver(no_blob, load_tiny))
-    owned = Owned(0, Head(sequence=3, digest="d3"), AccountState(FIXED), (1, 1))
+    owned = Owned(0, Head(sequence=3, digest="d3", transactions=Position(1, 100)), AccountState(FIXED), (1, 1))
     ownership.partitions[0] = owned
     return ownership, owned
 
 
 def go_on(owned: Owned) -> None:
-    """One batch more, which the log has."""
-    owned.head = owned.tip = msgspec.structs.replace(owned.head, sequence=owned.head.sequence + 1)
+    """One batch more, of many payments, which the log has."""
+    head = owned.head
+    at = Position(1, head.transactions.offset + 1_000)
+    owned.head = owned.tip = msgspec.structs.replace(head, sequence=head.sequence + 1, transactions=at)
+    owned.transactions_end = at
     decide_in(stream(owned.head.sequence, 20), [], state=owned.state)
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from console import wiring
 from console.stack import Broker, Valkey
 from core import control_stream, replay
+from ingest import ownership
 from ingest.snapshots import SnapshotStore
 from sources.record import Record
 from tests import worker_harness as h
@@ -169,6 +171,22 @@ def test_an_old_snapshot_is_brought_up_to_date_from_the_log(halves: Twice) -> No
     on.produce(halves.second[len(halves.second) // 2 :])
     on.drain()
     h.assert_sound(on)
+    assert h.log_of(on) == halves.expected()
+
+
+def test_snapshots_are_prepared_beside_the_workers(halves: Twice) -> None:
+    """Folded from the log up to each partition's end, whether or not there was one before, and believed by the next
+    worker.
+    """
+    on = halves.on
+    on.produce(halves.first)
+    on.drain()
+    snapshots(on)[0].unlink()
+    with on.log() as log:
+        assert ownership.prepare(log, on.settings, wiring.open_resolver(log)) == 2
+        assert loaded_from(on) == [head.sequence for head in h.heads(on, log)]
+    on.produce(halves.second)
+    on.drain()
     assert h.log_of(on) == halves.expected()
 
 
