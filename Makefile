@@ -70,17 +70,19 @@ format: install  ## Format the code and fix what the linter can fix
 	$(BIN)/ruff check --fix .
 
 # The locks cover every supported Python and platform, and must not contain a registry's address. The second one is the
-# part of the first that running takes on one machine; the third leaves out the local stack's servers, for the image.
+# part of the first that running takes on one machine; the third, for the image, has OpenTelemetry and Avro instead of the local
+# stack's servers.
 UV_COMPILE := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 lock: install  ## Regenerate the locks with the newest versions that pyproject.toml allows
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
-	$(UV_COMPILE) --upgrade --extra local --group dev pyproject.toml --output-file build/requirements.lock
+	$(UV_COMPILE) --upgrade --extra local --extra otel --extra registry --group dev pyproject.toml --output-file build/requirements.lock
 	$(UV_COMPILE) --constraint build/requirements.lock --extra local --group build pyproject.toml \
 	  --output-file build/requirements-run.lock
-	$(UV_COMPILE) --constraint build/requirements.lock --group build pyproject.toml --output-file build/requirements-image.lock
+	$(UV_COMPILE) --constraint build/requirements.lock --extra otel --extra registry --group build pyproject.toml \
+	  --output-file build/requirements-image.lock
 	@if grep -nE '://|^-|^\.|^/' build/requirements*.lock; then \
 	  echo 'error: a new lock contains an address (see above); the locks are unchanged' >&2; exit 1; fi
 	mv build/requirements.lock build/requirements-run.lock build/requirements-image.lock .

@@ -35,8 +35,9 @@ class Row(NamedTuple):
 
 def rows() -> Iterator[Row]:
     """All metrics, section by section."""
-    yield Row("sentinel_build_info", "gauge", ("version",), "1, with the release that runs", "all")
-    yield from _of((each for each in vars(telemetry).values() if each is not telemetry.BUILD), "worker")
+    everywhere = {"BUILD", "SPANS"}
+    yield from _of((getattr(telemetry, name) for name in everywhere), "all")
+    yield from _of((each for name, each in vars(telemetry).items() if name not in everywhere), "worker")
     for family in FAMILIES:
         yield Row(family.name, "gauge", family.labels, family.meaning, family.by)
     yield from _of(vars(of_responders).values(), "responder")

@@ -136,6 +136,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ready_lag_max: int = 100_000
     """How many messages (of a worker) or entries (of whoever follows the log) may wait before it is not ready."""
     log_level: str = "info"
+    tracing: bool = False
+    """Whether payments are traced with OpenTelemetry; its own variables (OTEL_…) say where to and how many."""
     learn: dict[str, Any] = {}
     """The adaptive loop's thresholds, a table (learners/loop/settings.py); only from the file."""
 

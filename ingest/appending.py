@@ -20,6 +20,7 @@ from core.errors import ConcurrencyError, SentinelError, Unavailable
 from core.log.base import EventLog, Head, PendingAppend
 from core.settings import Settings
 from ingest import telemetry
+from ingest.batch_spans import Untraced
 from ingest.ownership import Ownership
 from ingest.parking import Parking, Trouble
 from ingest.partition import Owned, Pending
@@ -51,6 +52,7 @@ class Appending:
         stats: Stats,
         reload: Callable[[Owned, Exception], None],
         stopping: Callable[[], bool],
+        spans: Untraced,
     ) -> None:
         self._settings = settings
         self._log = log
@@ -61,6 +63,7 @@ class Appending:
         self._stats = stats
         self._reload = reload
         self._stopping = stopping
+        self._spans = spans
         self._logger = telemetry.logger().bind(group=settings.consumer_group)
         self._flight: InFlight | None = None
         self.sent_at = 0.0
@@ -76,6 +79,7 @@ class Appending:
         appends = [(p.partition.partition, p.sealed) for p in pendings if p.sealed is not None]
         self._flight = InFlight(pendings, self._log.start_append(appends))
         self.sent_at = time.monotonic()
+        self._spans.sent()
 
     def settle(self) -> None:
         """Wait for the append in flight, if there is one, and act on each partition's outcome. Raises Unavailable."""
@@ -86,7 +90,7 @@ class Appending:
         acknowledged = []
         outcomes = flight.append.results()
         telemetry.STAGES.record("append", time.monotonic() - self.sent_at)
-        published_s = 0.0
+        published_s, answered_ns = 0.0, time.time_ns()
         for pending, first in zip(flight.pendings, outcomes, strict=True):
             outcome = self._insist(pending, first, deadline)
             if isinstance(outcome, ConcurrencyError):
@@ -102,6 +106,7 @@ class Appending:
                 acknowledged.append(pending)
         if self._settings.decisions_topic:
             telemetry.STAGES.record("publish", published_s)
+        self._spans.acknowledged(acknowledged, answered_ns if self._settings.decisions_topic else 0)
         self._stats.record(acknowledged, time.time() * 1000.0)
         if self._parking.parked:
             self._parking.resume(pending.partition.partition for pending in acknowledged)

@@ -29,6 +29,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from core.errors import Unavailable
 from core.settings import Settings
+from core.trace_context import of_headers
 from ingest import kafka_client, telemetry
 from ingest.evidence import COMMITTED_BY
 from ingest.intake import Message, Side
@@ -67,6 +68,7 @@ class Fetcher:
     ) -> None:
         """failed: told of a partition that can be read no further."""
         self._settings = settings
+        self._traces = settings.tracing
         self._owned = owned
         self._failed = failed
         self._logger = telemetry.logger()
@@ -136,7 +138,7 @@ class Fetcher:
         is_feedback = topic == self._settings.feedback_topic
         now = time.time() * 1000.0
         self._unbalanced += len(messages)
-        taken = 0
+        taken, traces = 0, self._traces
         for m in messages:
             partition, offset = m.partition(), m.offset()
             error = m.error()
@@ -155,7 +157,8 @@ class Fetcher:
             size = len(value or b"")
             side.size += size
             taken += size
-            side.records.append(_message((offset, placed, m.key(), value, now, appended_at)))
+            trace = of_headers(m.headers()) if traces else None
+            side.records.append(_message((offset, placed, m.key(), value, now, appended_at, trace)))
         self._unbalanced_bytes += taken
 
     def _judge(

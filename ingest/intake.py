@@ -23,6 +23,7 @@ from typing import NamedTuple
 import msgspec
 
 from core.receipt import AHEAD_MS
+from core.trace_context import TraceContext
 
 TAKE_BYTES_MAX = 4 * 1024 * 1024
 """Bytes of values in one `take`, give or take a record: many huge bad messages must not become one huge append."""
@@ -31,7 +32,7 @@ TAKE_BYTES_MAX = 4 * 1024 * 1024
 class Message(NamedTuple):
     """A Kafka record. Times in epoch ms. timestamp: where it belongs among the other topic's records (`Side.place`).
     fetched_at: when this process got it. appended_at: the broker's time of the append (LogAppendTime), 0 if the topic
-    has the producer's time.
+    has the producer's time. trace: where it comes from, if the process traces (`ingest.batch_spans`).
     """
 
     offset: int
@@ -40,6 +41,7 @@ class Message(NamedTuple):
     value: bytes | None
     fetched_at: float = 0.0
     appended_at: int = 0
+    trace: TraceContext | None = None
 
 
 @dataclass(slots=True)

@@ -160,6 +160,17 @@ def topic_reader(settings: Settings) -> Consumer:
     return _consumer(settings, f"{settings.consumer_group}.reader")
 
 
+def message_reader(settings: Settings) -> Consumer:
+    """A consumer that reads single messages by their place, in small fetches, and commits nothing."""
+    small = {
+        "fetch.min.bytes": 1,
+        "fetch.message.max.bytes": 4_096,
+        "queued.min.messages": 1,
+        "queued.max.messages.kbytes": 64,
+    }
+    return _consumer(settings, f"{settings.consumer_group}.reader", small)
+
+
 def producer(settings: Settings) -> Producer:
     """A producer for decisions and dead letters: idempotent, all acknowledgements."""
     return made(

@@ -23,6 +23,7 @@ from core.events import Partitioner
 from core.settings import Settings
 from core.tokens import named_partition
 from ingest import kafka_client
+from ingest.tracing import KAFKA, Tracing, headers_of
 from sources.record import Record, Topic
 
 Timestamps = Literal["event", "now"]
@@ -105,12 +106,13 @@ def publish(
     def failed(error: KafkaError, message: Message) -> None:
         count.lost(names[message.topic() or ""], error.str())
 
+    tracing = Tracing.of(settings, "sentinel-produce")
     producer = _producer(settings, failed, delivery_timeout_s, linger_ms, partitioner or settings.partitioner)
     started = time.monotonic()
     interrupted = False
     try:
         for chunk in chunks if rate is None else _paced(chunks, rate, producer):
-            _send(producer, chunk, settings, count, timestamps)
+            _send(producer, chunk, settings, count, timestamps, tracing)
             if on_progress is not None:
                 on_progress(count.sent["transactions"], count.sent["feedback"])
             if count.is_broken:
@@ -118,6 +120,8 @@ def publish(
     except KeyboardInterrupt:
         interrupted = True
     unconfirmed = _flush(producer, delivery_timeout_s)
+    if tracing is not None:
+        tracing.close()
     report = PublishReport(
         dict(count.sent), count.failed + unconfirmed, time.monotonic() - started, interrupted, count.first_error
     )
@@ -170,18 +174,31 @@ def _producer(
     )
 
 
-def _send(producer: Producer, chunk: list[Record], settings: Settings, count: _Count, timestamps: Timestamps) -> None:
+def _send(
+    producer: Producer,
+    chunk: list[Record],
+    settings: Settings,
+    count: _Count,
+    timestamps: Timestamps,
+    tracing: Tracing | None,
+) -> None:
     produce = producer.produce
     topics: dict[Topic, str] = {"transactions": settings.transactions_topic, "feedback": settings.feedback_topic}
     is_event_time = timestamps == "event"
+    name = f"send {settings.transactions_topic}"
     for topic, key, timestamp, value in chunk:
+        span, headers = None, None
+        if tracing is not None and topic == "transactions":  # a trace begins; it ends in what is done about the payment
+            span = tracing.begin(name, "producer", None, KAFKA)
+            headers = headers_of(span.context)
         while True:
             try:
                 at = timestamp if is_event_time else 0
                 if key.startswith("acct_"):  # perhaps a token, which names its partition
-                    produce(topics[topic], value=value, key=key, partition=named_partition(key), timestamp=at)
+                    home = named_partition(key)
+                    produce(topics[topic], value=value, key=key, partition=home, timestamp=at, headers=headers)
                 else:
-                    produce(topics[topic], value=value, key=key, timestamp=at)
+                    produce(topics[topic], value=value, key=key, timestamp=at, headers=headers)
             except BufferError:
                 producer.poll(0.05)  # the queue is full: wait for deliveries
                 if count.is_broken:
@@ -193,6 +210,8 @@ def _send(producer: Producer, chunk: list[Record], settings: Settings, count: _C
                 break
             count.sent[topic] += 1
             break
+        if span is not None:
+            span.end()
     producer.poll(0)
 
 

@@ -1,5 +1,8 @@
 """Publishes to Kafka: decisions after their append, dead letters before it. At least once, each with its ID.
 
+A decision carries the trace of its payment, if the worker traces (`ingest.batch_spans`); one that is published again by
+the partition's next owner does not, since the log holds no trace.
+
 A decision is published only once it is durable in the log. How far publishing is confirmed is recorded in the next seal
 (`published`); the next owner of the partition publishes again everything after it. Consumers of `decisions` drop
 repeats by `partition` and `position`: the same position is always the same decision, because it is read from the log.
@@ -22,8 +25,11 @@ from core.events import Position, TransactionScored
 from core.log.base import EventLog
 from core.log.paging import decision_pages
 from core.settings import Settings
+from core.trace_context import HEADER
 from ingest import kafka_client, telemetry
+from ingest.batch_spans import Untraced
 from ingest.partition import Owned, Pending
+from ingest.tracing import Headers
 
 DEAD_LETTER_FLUSH_S = 10.0
 REPUBLISH_S = 5.0
@@ -51,7 +57,9 @@ class _Sent:
 class Publisher:
     """Owns the worker's producer; does nothing if there is no topic to write to."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, spans: Untraced | None = None) -> None:
+        """spans: what says which trace a decision belongs to."""
+        self._spans = spans or Untraced()
         self._decisions = settings.decisions_topic
         self._dead_letters = settings.dead_letter_topic
         self._producer: Producer | None = (
@@ -71,7 +79,8 @@ class Publisher:
         decided = pending.decided
         for row, scored in zip(decided.kept, decided.scored, strict=True):
             t = pending.transactions[row]
-            self._send(sent, owned.partition, pending.positions[row], t.transaction_id, t.account_id, scored)
+            headers = self._spans.headers(owned, pending, row)
+            self._send(sent, owned.partition, pending.positions[row], t.transaction_id, t.account_id, scored, headers)
 
     def republish(self, log: EventLog, owned: Owned) -> None:
         """Publish again what the log holds after the last confirmed position, for a partition just taken over."""
@@ -102,7 +111,7 @@ class Publisher:
 
         for pending in pendings:
             for rejected in pending.rejects:
-                headers: list[tuple[str, str | bytes | None]] = [
+                headers: Headers = [
                     ("reason", rejected.reason.encode()),
                     ("detail", rejected.detail[:500].encode(errors="replace")),
                     ("topic", rejected.topic.encode()),
@@ -141,12 +150,15 @@ class Publisher:
             due = self._republish_at.get(partition.partition)
             if due is None:
                 self._republish_at[partition.partition] = now + REPUBLISH_S
+                if message.trace is not None:
+                    headers.append((HEADER, message.trace.header))
                 self._logger.error("ingest.publish_failed", partition=partition.partition, error=sent[0].error)
             elif now > due:
                 self.republish(log, partition)
 
     def close(self) -> None:
-        """Wait until queued messages are delivered."""
+        """Wait until queued messages are delivered, and spans exported."""
+        self._spans.close()
         if self._producer is not None and self._producer.flush(DEAD_LETTER_FLUSH_S):
             self._logger.error("ingest.publish_unconfirmed", outstanding=len(self._producer))
 
@@ -177,7 +189,7 @@ class Publisher:
             "degraded": score.degraded,
         }
         sent.outstanding += 1
-        error = self._produce(self._decisions, account_id.encode(), _encode(value), None, sent.delivered)
+        error = self._produce(self._decisions, account_id.encode(), _encode(value), headers, sent.delivered)
         if error is not None:
             sent.delivered(error)
 
@@ -186,7 +198,7 @@ class Publisher:
         topic: str,
         key: bytes | None,
         value: bytes | None,
-        headers: list[tuple[str, str | bytes | None]] | None,
+        headers: Headers | None,
         delivered: Callable[[KafkaError | None, KafkaMessage], None],
     ) -> KafkaError | None:
         """Queue a message. Returns the error if it can't be sent at all. Raises Unavailable if the producer is no
@@ -194,6 +206,7 @@ class Publisher:
         """
         assert self._producer is not None
         while True:
+        headers: Headers | None = None,
             try:
                 self._producer.produce(topic, value, key, headers=headers, on_delivery=delivered)
                 return None

@@ -43,6 +43,7 @@ from core.settings import Settings
 from ingest import bootstrap, telemetry
 from ingest.admission import admit
 from ingest.appending import Appending
+from ingest.batch_spans import batch_spans
 from ingest.bounds import Bounds
 from ingest.clock import Clock
 from ingest.condition import Condition
@@ -120,7 +121,8 @@ class Worker:
         self._recorded_at = time.monotonic()
         self._saving = Saving(self._ownership, settings.snapshot_interval_s, time.monotonic)
         self._tails = Tails(log, time.monotonic())
-        self._publisher = Publisher(settings)
+        self._spans = batch_spans(settings)
+        self._publisher = Publisher(settings, self._spans)
         wait_s = settings.unavailable_timeout_s
         self._protection = Protection.of(settings, lambda action: persist(action, wait_s, lambda: self._stopping))
         self._bounds = Bounds()
@@ -128,7 +130,7 @@ class Worker:
         self._recovery = Recovery(settings, log, self._ownership, self._parking, self._loader, lambda: self._control)
         self._appending = Appending(
             settings, log, self._ownership, self._parking, self._recovery, self._publisher, self._stats,
-            self._reload, lambda: self._stopping,
+            self._reload, lambda: self._stopping, self._spans,
         )  # fmt: skip
         self._logger = telemetry.logger().bind(group=settings.consumer_group)
 
@@ -249,6 +251,7 @@ class Worker:
     def _decide(self) -> list[Pending]:
         pendings: list[Pending] = []
         recorded_at = self._clock.now_ms()
+        self._spans.begin()
         room = self._settings.batch_size
         waiting = [
             owned
@@ -281,11 +284,13 @@ class Worker:
                 self._give_back([pending for pending in pendings if pending not in ready])
                 pendings = ready
         pendings = [pending for pending in pendings if self._ownership.owns(pending.partition)]
+        self._spans.decoded()
         try:
             decide(pendings, self._contexts)
         except Exception as error:  # noqa: BLE001 - a bulkhead
             self._isolate(pendings, error)
             return []
+        self._spans.decided()
         return pendings
 
     def _forget(self, tokens: frozenset[str]) -> None:

@@ -43,10 +43,12 @@ from core.hiding import masked
 from core.identity import required
 from core.settings import Settings
 from core.tokens import home
+from core.trace_context import TraceContext
 from core.validation import decode_feedback, decode_transaction
 from ingest import kafka_client
 from ingest.intake import Message as Received
 from ingest.protecting import Protection, hidden, words
+from ingest.tracing import Headers, Tracing, around, headers_of
 from projections.audit.redecide import DecisionPlace
 
 ANSWERED_MAX = 50_000
@@ -117,6 +119,7 @@ class Submitter:
         self._metrics = metrics
         self._settings = desk.settings
         self._protection = Protection.of(desk.settings)
+        self._tracing = Tracing.of(desk.settings, "sentinel-serve")
         self._producer = _producer(desk.settings)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="producer", daemon=True)
@@ -133,14 +136,22 @@ class Submitter:
             self._producer.flush(DELIVERY_S)
             self._stopping.set()
             self._thread.join(5.0)
+        if self._tracing is not None:
+            self._tracing.close()
 
-    async def decide(self, value: bytes, wait_s: float) -> Decided | Awaited:
-        """The payment's decision; Awaited if it takes longer than wait_s. Raises ProblemError (422), Unavailable."""
+    async def decide(self, value: bytes, wait_s: float, trace: TraceContext | None = None) -> Decided | Awaited:
+        """The payment's decision; Awaited if it takes longer than wait_s. trace: of the request. Raises ProblemError
+        (422), Unavailable.
+        """
+        with around(self._tracing, "decide", "server", trace) as context:
+            return await self._decide(value, wait_s, context)
+
+    async def _decide(self, value: bytes, wait_s: float, trace: TraceContext | None) -> Decided | Awaited:
         transaction, value = self._checked(value)
         key = (transaction.account_id, transaction.transaction_id)
         known = self.answered.get(key)
         began = time.perf_counter()
-        partition, position = await self._sent(transaction, value)
+        partition, position = await self._sent(transaction, value, trace)
         confirmed = time.perf_counter()
         self._metrics.confirmed.observe(confirmed - began)
         future = self._tail.outcome(partition, position)
@@ -153,10 +164,10 @@ class Submitter:
         self._metrics.decided.observe(time.perf_counter() - confirmed)
         return await self._answer(transaction, outcome, known)
 
-    async def send(self, value: bytes) -> Awaited:
-        """Send a payment without waiting for its decision, but for Kafka's confirmation."""
+    async def send(self, value: bytes, trace: TraceContext | None = None) -> Awaited:
+        """Send a payment without waiting for its decision, but for Kafka's confirmation. trace: of the request."""
         transaction, value = self._checked(value)
-        partition, position = await self._sent(transaction, value)
+        partition, position = await self._sent(transaction, value, trace)
         return Awaited(transaction.transaction_id, transaction.account_id, DecisionPlace(partition, position))
 
     async def send_feedback(self, account: str, value: bytes) -> str:
@@ -205,26 +216,38 @@ class Submitter:
             raise rejected("card_number", words(found.kinds))
         return cast(E, found.event), found.message.value or b""
 
-    async def _sent(self, transaction: Transaction, value: bytes) -> tuple[int, Position]:
+    async def _sent(self, transaction: Transaction, value: bytes, trace: TraceContext | None) -> tuple[int, Position]:
         partition = self._partition(transaction.account_id)
         topic = self._settings.transactions_topic
-        offset = await self._produced(topic, partition, transaction.account_id.encode(), value)
+        with around(self._tracing, f"send {topic}", "producer", trace) as context:
+            key = transaction.account_id.encode()
+            offset = await self._produced(topic, partition, key, value, headers_of(context))
         return partition, Position(self._desk.control.generations[TOPIC].number, offset + 1)
 
     def _partition(self, account: str) -> int:
         identity = required(self._desk.control.identity)
         return home(account, identity.partitioner, identity.partitions)
 
-    async def _produced(self, topic: str, partition: int, key: bytes, value: bytes) -> int:
+    async def _produced(
+        self, topic: str, partition: int, key: bytes, value: bytes, headers: Headers | None = None
+    ) -> int:
         """The offset that Kafka gave the message. Raises Unavailable if it confirms none."""
         confirmed: asyncio.Future[int] = self._loop.create_future()
-        self._produce(topic, partition, key, value, confirmed)
+        self._produce(topic, partition, key, value, headers, confirmed)
         try:
             return await asyncio.wait_for(confirmed, DELIVERY_S + 1.0)
         except TimeoutError:
             raise Unavailable("Kafka did not confirm the message in time: send the same again") from None
 
-    def _produce(self, topic: str, partition: int, key: bytes, value: bytes, confirmed: asyncio.Future[int]) -> None:
+    def _produce(
+        self,
+        topic: str,
+        partition: int,
+        key: bytes,
+        value: bytes,
+        headers: Headers | None,
+        confirmed: asyncio.Future[int],
+    ) -> None:
         def delivered(error: KafkaError | None, message: Message) -> None:  # in the producer's thread
             call: Callable[[], None]
             if error is not None:
@@ -239,7 +262,7 @@ class Submitter:
                 return
 
         try:
-            self._producer.produce(topic, value, key, partition=partition, on_delivery=delivered)
+            self._producer.produce(topic, value, key, partition=partition, headers=headers, on_delivery=delivered)
         except BufferError:
             raise Unavailable("too many messages wait for Kafka: send the same again") from None
         except KafkaException as error:

@@ -39,6 +39,7 @@ from ingest.attesting import attestor
 from ingest.health import BOARD, Health
 from ingest.outlet import KafkaOutlet
 from ingest.responding import GroupOwner, WholeLog
+from ingest.trace_origins import Traces
 from projections.catalogue import ALL
 from projections.engine.checkpoints import CheckpointStore
 from projections.engine.states import open_states
@@ -279,7 +280,8 @@ def _run(s: Settings, *, dry_run: bool, standby: bool) -> None:
             return
         if not switches and not standby:
             raise BadInput(f'no action is switched on: sentinel respond on ACTION… --reason "…" ({", ".join(ACTIONS)})')
-        channels = open_channels(settings, os.environ)
+        traces = Traces(s, lambda: responder.follower.control.state.generations["transactions"].number)
+        channels = traces.around(open_channels(settings, os.environ))
         health = followed(s, log)
         owner = GroupOwner(s, log)
         responder: Responder
@@ -295,6 +297,7 @@ def _run(s: Settings, *, dry_run: bool, standby: bool) -> None:
         finally:
             owner.close()
             responder.close()
+            traces.close()
 
 
 def _rehearse(log: EventLog, partitions: Sequence[int], settings: RespondSettings) -> None:

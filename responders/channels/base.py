@@ -16,7 +16,8 @@ Fate = Literal["delivered", "refused", "unavailable"]
 
 class Message(NamedTuple):
     """What is sent. key: the idempotency key: a receiver that knows it already has done what is asked. kind: such as
-    `alert.notify_customer`. at: when it is sent, epoch s. body: JSON; title and text: the same for people.
+    `alert.notify_customer`. at: when it is sent, epoch s. body: JSON; title and text: the same for people. trace: the
+    header `traceparent`, for channels that can carry it; "" for none.
     """
 
     key: str
@@ -26,6 +27,7 @@ class Message(NamedTuple):
     title: str
     text: str
     is_urgent: bool = False
+    trace: str = ""
 
 
 class Result(NamedTuple):

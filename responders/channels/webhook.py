@@ -4,6 +4,8 @@
     webhook-timestamp   epoch seconds; receivers refuse what is more than five minutes old, so nothing can be replayed
     webhook-signature   "v1," + base64(HMAC-SHA256(secret, id + "." + timestamp + "." + body)), one per secret
 
+and `traceparent`, if the payment came with a trace (docs/tracing.md). It is not signed: nothing is decided by it.
+
 Any 2xx is delivered. 408, 425, 429, 5xx and whatever the network does may pass; every other status is refused, a
 redirect too: following it would send the alert to an address that nobody configured.
 
@@ -53,6 +55,7 @@ class Webhook:
             "webhook-id": message.key,
             "webhook-timestamp": str(message.at),
             "webhook-signature": signed,
+            **({"traceparent": message.trace} if message.trace else {}),
         }
         connection = self._connection()
         try:

@@ -20,6 +20,7 @@ from console.api.tail import Decided
 from core.codec import decode_alert, decode_score, decode_transaction
 from core.errors import UNDECODABLE, Unavailable
 from core.events import Decision, Severity, Transaction
+from core.trace_context import HEADER, TraceContext, parsed
 from core.validation import ID_CHARACTERS_MAX, VALUE_BYTES_MAX
 from projections.audit.redecide import DecisionPlace
 
@@ -143,11 +144,12 @@ async def decide(
     """
     body = await request.body()
     submitter: Submitter = request.app.state.submitter
+    trace = parsed(request.headers.get(HEADER))
     if prefer is not None and "respond-async" in prefer:
-        return _accepted(await submitter.send(body))
+        return _accepted(await submitter.send(body, trace))
 
     def make() -> asyncio.Future[Decided | Awaited]:
-        return asyncio.ensure_future(submitter.decide(body, wait_ms / 1000))
+        return asyncio.ensure_future(submitter.decide(body, wait_ms / 1000, trace))
 
     if idempotency_key is None:
         outcome = await make()
@@ -175,7 +177,8 @@ async def batch(request: Asked, wait_ms: WaitMs = 5_000) -> Response[BatchAnswer
     if len(payments) > BATCH_MAX:
         raise ProblemError(413, f"{len(payments)} payments, more than {BATCH_MAX}", reason="too_large")
     submitter: Submitter = request.app.state.submitter
-    calls = [_result(submitter, bytes(payment), wait_ms / 1000) for payment in payments]
+    trace = parsed(request.headers.get(HEADER))
+    calls = [_result(submitter, bytes(payment), wait_ms / 1000, trace) for payment in payments]
     results = list(await asyncio.gather(*calls))
     counts: dict[str, int] = {}
     for result in results:
@@ -184,9 +187,9 @@ async def batch(request: Asked, wait_ms: WaitMs = 5_000) -> Response[BatchAnswer
     return json(BatchAnswer(results, counts))
 
 
-async def _result(submitter: Submitter, payment: bytes, wait_s: float) -> Result:
+async def _result(submitter: Submitter, payment: bytes, wait_s: float, trace: TraceContext | None) -> Result:
     try:
-        outcome = await submitter.decide(payment, wait_s)
+        outcome = await submitter.decide(payment, wait_s, trace)
     except ProblemError as error:
         return Rejected(error.problem)
     except Unavailable as error:
