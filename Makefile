@@ -13,6 +13,7 @@ RUNNABLE := $(VENV)/.runnable
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install run demo test check integration docs format lock image sbom pin bench clean
+.PHONY: help install run demo test check integration docs format lock bench dist clean
 
 help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -101,6 +102,10 @@ pin:  ## Write the digests of the images' tags into docker/ (needs docker, and t
 
 bench: install  ## Measure end-to-end throughput and latency on this machine
 	$(BIN)/sentinel bench pipeline
+
+dist: install  ## Build the files of a release into build/dist (sign them: make dist KEY=~/.ssh/KEY)
+	rm -rf build/dist
+	$(BIN)/python -m release build build/dist $(if $(KEY),--key $(KEY))
 
 clean:  ## Remove .venv and all generated files, but keep .sentinel (local snapshots and checkpoints)
 	rm -rf $(VENV) build bench-results .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
