@@ -12,8 +12,7 @@ RUNNABLE := $(VENV)/.runnable
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run demo test check integration docs format lock image sbom pin bench clean
-.PHONY: help install run demo test check integration docs format lock bench dist clean
+.PHONY: help install run demo test check integration docs format lock image sbom pin bench dist clean
 
 help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

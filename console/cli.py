@@ -53,6 +53,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "produce": "produce.produce",
         "history": "history.app",
         "feedback": "feedback.feedback",
+        "schema": "schema.schema",
     },
     "Work on fraud": {
         "alerts": "alerts.alerts",

@@ -85,7 +85,7 @@ _OF: dict[Needs, tuple[str, ...]] = {
         *("map", "analyze", "program check", "program test", "program fmt"),
         *("user add", "user list", "user disable", "user token", "user link", "user revoke"),
         *("vault show", "vault new-key", "vault rotate"),
-        *("identity new", "completion", "capacity"),
+        *("identity new", "completion", "schema", "capacity"),
         *("bench pipeline", "bench handbook", "bench backtest", "bench api"),
         # With servers of their own; with others, they need what the processes need that they start, or ask the log.
         *("demo", "run", "up", "down", "status", "logs"),

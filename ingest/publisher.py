@@ -21,7 +21,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from core.codec import decode_score, decode_transaction
 from core.errors import Unavailable
-from core.events import Position, TransactionScored
+from core.events import Decision, Position, Severity, TransactionScored
 from core.log.base import EventLog
 from core.log.paging import decision_pages
 from core.settings import Settings
@@ -36,6 +36,37 @@ REPUBLISH_S = 5.0
 """How long to wait before sending decisions again that Kafka refused."""
 
 _encode = msgspec.json.Encoder().encode
+
+
+class DecisionMessage(msgspec.Struct, frozen=True, gc=False):
+    """A decision as it is published. partition and position: of the payment in the log, by which repeats are told;
+    reason_codes: of the rules that hit. severity: null without an alert; degraded: what was missing, null if
+    nothing was.
+    """
+
+    partition: int
+    position: str
+    transaction_id: str
+    account_id: str
+    decision: Decision
+    severity: Severity | None
+    probability: float
+    reason_codes: tuple[str, ...]
+    model: str
+    degraded: str | None
+
+
+class DeadLetterHeaders(msgspec.Struct, frozen=True):
+    """The headers of a dead letter. reason: a code of docs/bad-input.md; topic: of the two, `transactions` or
+    `feedback`; partition, position: where the message was; traceparent: if it came with a trace and the worker traces.
+    """
+
+    reason: str
+    detail: str
+    topic: str
+    partition: str
+    position: str
+    traceparent: str = ""
 
 
 @dataclass(slots=True)
@@ -119,6 +150,8 @@ class Publisher:
                     ("position", str(rejected.position).encode()),
                 ]
                 message = rejected.message
+                if message.trace is not None:
+                    headers.append((HEADER, message.trace.header))
                 error = self._produce(self._dead_letters, message.key, message.value, headers, failures)
                 if error is not None:
                     failures(error)
@@ -150,8 +183,6 @@ class Publisher:
             due = self._republish_at.get(partition.partition)
             if due is None:
                 self._republish_at[partition.partition] = now + REPUBLISH_S
-                if message.trace is not None:
-                    headers.append((HEADER, message.trace.header))
                 self._logger.error("ingest.publish_failed", partition=partition.partition, error=sent[0].error)
             elif now > due:
                 self.republish(log, partition)
@@ -175,19 +206,20 @@ class Publisher:
         transaction_id: str,
         account_id: str,
         score: TransactionScored,
+        headers: Headers | None = None,
     ) -> None:
-        value = {
-            "partition": partition,
-            "position": str(position),
-            "transaction_id": transaction_id,
-            "account_id": account_id,
-            "decision": score.decision,
-            "severity": score.severity,
-            "probability": score.probability,
-            "reason_codes": score.rules,
-            "model": score.model,
-            "degraded": score.degraded,
-        }
+        value = DecisionMessage(
+            partition,
+            str(position),
+            transaction_id,
+            account_id,
+            score.decision,
+            score.severity,
+            score.probability,
+            score.rules,
+            score.model,
+            score.degraded,
+        )
         sent.outstanding += 1
         error = self._produce(self._decisions, account_id.encode(), _encode(value), headers, sent.delivered)
         if error is not None:
@@ -206,7 +238,6 @@ class Publisher:
         """
         assert self._producer is not None
         while True:
-        headers: Headers | None = None,
             try:
                 self._producer.produce(topic, value, key, headers=headers, on_delivery=delivered)
                 return None

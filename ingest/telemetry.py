@@ -55,7 +55,6 @@ PARKED = Gauge("sentinel_partitions_parked", "Partitions assigned to this worker
 BUILD = Gauge("sentinel_build_info", "1, with the release that runs", ["version"])
 RELEASE = version("stream-sentinel")
 BUILD.labels(RELEASE).set(1)
-BUILD.labels(version("stream-sentinel")).set(1)
 SPANS = Counter(
     "sentinel_trace_spans_total", "Spans that were exported, or that the collector did not take (failed)", ["outcome"]
 )

@@ -11,12 +11,40 @@ import hmac
 
 import msgspec
 
-from core.events import AlertRaised
+from core.events import AlertRaised, Decision, Severity
 from core.hashing import HashKey
 from core.text import visible
 from core.times import utc
 from responders.channels.base import Message
 from responders.outbox import Item
+
+
+class WebhookAlert(msgspec.Struct, frozen=True):
+    """The alert. values: of what the reason codes are about, by name; transaction: the payment, without its card
+    number, IP address and attributes.
+    """
+
+    log_id: str
+    alert_id: str
+    action: str
+    account_id: str
+    severity: Severity
+    decision: Decision
+    fraud_score: float
+    reason_codes: tuple[str, ...]
+    values: dict[str, float | None]
+    transaction: dict[str, float | int | str]
+
+
+class WebhookBody(msgspec.Struct, frozen=True):
+    """A webhook's body (https://www.standardwebhooks.com). type: `alert.` and the action; timestamp: when the alert was
+    recorded, or asked for again, ISO 8601 in UTC.
+    """
+
+    type: str
+    timestamp: str
+    data: WebhookAlert
+
 
 LOG_ID_CHARACTERS = 12
 _LEFT_OUT = ("ip", "card_id", "attributes", "rate")
@@ -30,23 +58,24 @@ def key_of(log_id: str, item: Item) -> str:
 def message(log_id: str, item: Item, alert: AlertRaised, at: int) -> Message:
     """The message that carries out an action. at: now, epoch s."""
     kind = f"alert.{item.action}"
-    details = {name: value for name, value in alert.transaction.items() if name not in _LEFT_OUT}
-    body = {
-        "type": kind,
-        "timestamp": utc(item.requested_at).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "data": {
-            "log_id": log_id,
-            "alert_id": alert.alert_id,
-            "action": item.action,
-            "account_id": alert.account_id,
-            "severity": alert.severity,
-            "decision": alert.decision,
-            "fraud_score": alert.fraud_score,
-            "reason_codes": alert.reason_codes,
-            "values": alert.values,
-            "transaction": details,
-        },
-    }
+    paid = alert.transaction.items()
+    details = {name: value for name, value in paid if name not in _LEFT_OUT and not isinstance(value, dict)}
+    body = WebhookBody(
+        kind,
+        utc(item.requested_at).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        WebhookAlert(
+            log_id,
+            alert.alert_id,
+            item.action,
+            alert.account_id,
+            alert.severity,
+            alert.decision,
+            alert.fraud_score,
+            alert.reason_codes,
+            alert.values,
+            details,
+        ),
+    )
     return Message(
         key_of(log_id, item),
         kind,

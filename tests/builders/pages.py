@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import msgspec
 import typer
 
-from console import command_page, completing, least_rights, metrics_page
+from console import command_page, completing, edge_schemas, least_rights, metrics_page
 from console.api import access
 from console.cli import SECTIONS, application
 from core import authority, feedback_sources
@@ -123,6 +123,8 @@ WHOLE: dict[str, Callable[[], str]] = {
     "language.md": language.markdown,
     "rules.md": rules_page,
 }
+WHOLE |= {f"schemas/{name}.json": partial(edge_schemas.text, name) for name in edge_schemas.names("json")}
+WHOLE |= {f"schemas/{name}.avsc": partial(edge_schemas.text, name, "avro") for name in edge_schemas.names("avro")}
 TABLES: dict[str, Callable[[], str]] = {
     "api.md": access.matrix,
     "doctor.md": broken_setups.markdown,
