@@ -77,7 +77,7 @@ class WindowReader:
             after = Position(end.generation, max(end.offset - PAGE, 0))
             page = read(self._log, partition, "transactions", after, PAGE)
             if not page and end > START:
-                *_, page = pages(self._log, partition, "transactions")
+                *_, page = [[], *pages(self._log, partition, "transactions")]  # none, if all were rejects
             latest = max([latest, *(receive_time(decode_transaction(entry.payload)) for entry in page)])
         if not latest:
             raise BadInput("the log holds no decisions yet")

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from core import control_stream
 from core.codec import decode_control, encode, encode_control
 from core.context import Resolver
 from core.errors import BadInput, ConcurrencyError
-from core.events import DriftCleared, DriftDetected, ModelDeployed, ThresholdsChanged
+from core.events import DriftCleared, DriftDetected, ModelDeployed, Position, ThresholdsChanged
 from core.log.archive.archive import open_archive
 from core.log.archive.archived import ArchivedLog
 from core.log.archive.archiver import archive_partition
@@ -27,6 +28,7 @@ from learners.drift.policy import SEVERITIES, DriftConfig
 from learners.drift.windows import WindowReader
 from projections.labelling.reader import LabelReader
 from sources.synthetic import START_MS, SyntheticConfig, SyntheticStream
+from tests.builders.batches import batch_after
 from tests.builders.drift import feature, look
 from tests.builders.events import fuzz
 from tests.builders.models import ARTIFACT, deployed, load_tiny
@@ -240,6 +242,15 @@ def test_a_share_of_accounts_is_whole_accounts(decided: MemoryLog) -> None:
     assert len(some) == sum(account in chosen for account in everything.accounts.tolist())
     with pytest.raises(BadInput):
         WindowReader(decided, PARTITIONS, share=0.0)
+
+
+def test_a_log_of_rejects_alone_is_bad_input() -> None:
+    """Its position in the payments has moved, and it holds none: there is nothing to look at either."""
+    log = MemoryLog()
+    batch = batch_after(log.head(0), transactions=0, alerts=0, feedback=0, rejects=3)
+    log.append(0, replace(batch, transactions_end=Position(1, 3)), log.head(0))
+    with pytest.raises(BadInput, match="no decision"):
+        WindowReader(log, [0]).newest()
 
 
 def test_an_empty_log_is_bad_input() -> None:
