@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +114,12 @@ def kafka_jars() -> Path:
 
     Raises ServerFailed with Maven's output if the jars cannot be had.
     """
-    match = re.search(r"<kafka\.version>(.+?)</kafka\.version>", KAFKA_POM.read_text())
+    pom = KAFKA_POM.read_text()
+    match = re.search(r"<kafka\.version>(.+?)</kafka\.version>", pom)
     if match is None:
         raise ServerFailed(f"{KAFKA_POM} names no kafka.version")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stream-sentinel"
-    folder = cache / f"kafka-{match[1]}"
+    folder = cache / f"kafka-{match[1]}-{sha256(pom.encode()).hexdigest()[:8]}"
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "kafka.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
