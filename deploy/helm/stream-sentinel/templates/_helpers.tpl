@@ -78,11 +78,6 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 - {name: SENTINEL_SNAPSHOT_DIRECTORY, value: /var/lib/sentinel/state/snapshots}
 - {name: XDG_CACHE_HOME, value: /var/lib/sentinel/state/cache}
 {{- end }}
-{{- if eq .name "worker" }}
-# A worker that comes back under its name gets its partitions back.
-- name: SENTINEL_GROUP_INSTANCE_ID
-  valueFrom: {fieldRef: {fieldPath: metadata.name}}
-{{- end }}
 {{- with $root.Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
