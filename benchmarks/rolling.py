@@ -61,6 +61,7 @@ SETTLE_S = 6.0
 QUIET_S = 10.0
 """Traffic before the first restart, for the usual gap."""
 STOPPED_MS = 500.0
+STALLED_S = 30.0
 TRANSACTIONS_MAX = 5_000_000
 
 
@@ -292,7 +293,7 @@ def run(name: str, directory: Path, rate: float, replayed: int) -> dict[str, Any
         report = traffic.stop()
         sent = report.sent["transactions"]
         with closing(wiring.open_log(house.settings)) as log:
-            wait_for(lambda: _decided(log) >= sent, "the last decisions")
+            _wait_for_the_rest(log, sent)
             seconds_to_end = time.time() - last / 1000
             ids = _ids(log)
         house.check()
@@ -324,6 +325,15 @@ def run(name: str, directory: Path, rate: float, replayed: int) -> dict[str, Any
             "decided_again": again["decisions"],
             "identical": again["identical"],
         }
+
+
+def _wait_for_the_rest(log: Any, sent: int) -> None:
+    """Until all are decided, or none has been for STALLED_S."""
+    decided, since = 0, time.monotonic()
+    while decided < sent and time.monotonic() - since < STALLED_S:
+        if (now := _decided(log)) > decided:
+            decided, since = now, time.monotonic()
+        time.sleep(0.1)
 
 
 def _decided(log: Any) -> int:

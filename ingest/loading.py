@@ -63,10 +63,8 @@ class Loader:
         taken = self._persist(lambda: self._ownership.take(wanted, control, self._parking.park))
         return [owned for owned in taken if self._attempt(owned.partition, lambda o=owned: self._republish(o))]  # type: ignore[misc]
 
-    def arrive(self, numbers: list[int], control: ControlState) -> list[Owned]:
+    def arrive(self, numbers: list[int], control: ControlState) -> None:
         """As `take`, of partitions that were just assigned; those that their previous owner parked are on trial."""
-        if not numbers:
-            return []
         started = time.monotonic()
         taken = self.take(numbers, control)
         self._parking.inherited([owned.partition for owned in taken])
@@ -76,7 +74,6 @@ class Loader:
             parked=sorted(self._parking.parked),
             seconds=round(time.monotonic() - started, 3),
         )
-        return taken
 
     def reload(self, owned: Owned, control: ControlState) -> Owned | None:
         """The partition's state from the log, in place of this one; None if the partition was parked."""

@@ -111,7 +111,6 @@ class Worker:
         self._alone_until, self._turn = 0.0, 0
         self._fetcher: Fetcher | None = None
         self._assigned_once = False
-        self._arriving: list[int] = []
         self._stopping = False
         self._is_blocked = False
         self._control = ControlStream()
@@ -382,9 +381,7 @@ class Worker:
         if numbers:  # waiting for servers in here can make the client miss that the topic changes
             self._resolve(self._loader.control())
             self._ownership.keep(numbers)
-        if self._fetcher.is_incremental:
-            self._arriving += numbers  # fetched, and loaded one by one while the others go on
-        else:
+            # All of them before any is fetched: a client that is given a place, and soon another, may go on at either.
             self._loader.arrive(numbers, self._control.state)
         self._fetcher.assign(numbers)
         self._assigned_once = True
@@ -406,7 +403,6 @@ class Worker:
         assert self._fetcher is not None
         ours = self._fetcher.ours(partitions)
         numbers = sorted(p.partition for p in ours)
-        self._arriving = [number for number in self._arriving if number not in numbers]
         self._ownership.release(numbers)
         self._parking.forget(numbers)
         self._fetcher.unassign(ours)
@@ -419,14 +415,10 @@ class Worker:
             self._drain
             and self._assigned_once
             and not self._appending.in_flight
-            and not self._arriving
             and all(owned.intake.drained for owned in self._ownership.partitions.values())
         )
 
     def _housekeeping(self, fetcher: Fetcher) -> None:
-        if self._arriving:
-            self._appending.settle()
-            fetcher.begin_again(self._loader.arrive([self._arriving.pop(0)], self._control.state))
         now = time.monotonic()
         self._health.stepped()
         self._publisher.poll(self._log, self._ownership.partitions.values())
