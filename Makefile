@@ -70,7 +70,7 @@ format: install  ## Format the code and fix what the linter can fix
 	$(BIN)/ruff check --fix .
 
 # The locks cover every supported Python and platform, and must not contain a registry's address. The second one is the
-# part of the first that running takes on one machine; the third, for the image, has OpenTelemetry and Avro instead of the local
+# part of the first that running takes on one machine; the third, for the image, has OpenTelemetry instead of the local
 # stack's servers.
 UV_COMPILE := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links
@@ -78,10 +78,10 @@ UV_COMPILE := build/lock/bin/uv pip compile --quiet --universal --python-version
 lock: install  ## Regenerate the locks with the newest versions that pyproject.toml allows
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
-	$(UV_COMPILE) --upgrade --extra local --extra otel --extra registry --group dev pyproject.toml --output-file build/requirements.lock
+	$(UV_COMPILE) --upgrade --extra local --extra otel --group dev pyproject.toml --output-file build/requirements.lock
 	$(UV_COMPILE) --constraint build/requirements.lock --extra local --group build pyproject.toml \
 	  --output-file build/requirements-run.lock
-	$(UV_COMPILE) --constraint build/requirements.lock --extra otel --extra registry --group build pyproject.toml \
+	$(UV_COMPILE) --constraint build/requirements.lock --extra otel --group build pyproject.toml \
 	  --output-file build/requirements-image.lock
 	@if grep -nE '://|^-|^\.|^/' build/requirements*.lock; then \
 	  echo 'error: a new lock contains an address (see above); the locks are unchanged' >&2; exit 1; fi

@@ -13,7 +13,7 @@ whoever sets the flag on every message can't slow a worker down; the others' dec
 would. No attribute names a person, an account or a payment's ID: a place in the log says which payment it is to whoever
 may read the log.
 
-Cost: off, one question per batch and 10 ns per message; on, see docs/tracing.md.
+Cost: off, a few calls without content per batch; on, see docs/tracing.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from core.trace_context import decided_span, place_key
 from ingest.partition import Owned, Pending
 from ingest.tracing import KAFKA, Attributes, Headers, Tracing, headers_of
 
-PER_BATCH_MAX = 64
+PER_BATCH_MAX = 16
 Times = tuple[int, int]
 
 

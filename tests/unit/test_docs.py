@@ -249,7 +249,7 @@ def test_what_running_takes_is_part_of_what_developing_takes() -> None:
 
 
 def test_the_image_holds_no_servers_and_no_tools() -> None:
-    """Its lock is what running takes, without the local stack and with what traces and schema registries take, and the
+    """Its lock is what running takes, without the local stack and with what traces take, and the
     Dockerfile installs that lock.
     """
     locks = ("requirements-image.lock", "requirements-run.lock", "requirements.lock")
@@ -259,7 +259,7 @@ def test_the_image_holds_no_servers_and_no_tools() -> None:
     assert len(local) == 2 and local <= small.keys()
     assert image.items() <= whole.items()
     extras = {name for name in image.keys() - small.keys() if not name.startswith("opentelemetry-")}
-    assert extras == {"fastavro", "googleapis-common-protos", "protobuf"}
+    assert extras == {"googleapis-common-protos", "protobuf"}
     assert small.keys() - image.keys() == local | {"valkey"}  # the last one is only the first's client
     assert {re.split(r"[\[<>=; ]", each)[0] for each in project["dependencies"]} <= image.keys()
     assert re.findall(r"-r (\S+)", read("docker/Dockerfile")) == ["requirements-image.lock"]

@@ -22,6 +22,7 @@ from core.events import Position, Transaction
 from core.log.paging import entries
 from core.settings import Settings
 from core.trace_context import TraceContext, decided_span, parsed
+from ingest.batch_spans import PER_BATCH_MAX
 from ingest.trace_origins import Origins
 from ingest.tracing import Tracing
 from learners.governance.business import change_list
@@ -169,9 +170,9 @@ def test_what_is_not_sampled_is_passed_on_and_makes_no_span(on: Stage, collector
 
 def test_a_log_holds_nothing_of_traces(on: Stage, collector: Collector) -> None:
     """With and without tracing, the same messages come to the same log."""
-    on.send(raw(on, 20, TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", True).header))
+    on.send(raw(on, 12, TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", True).header))
     on.drain()
-    assert len(collector.named(f"process {on.settings.transactions_topic}")) == 20
+    assert len(collector.named(f"process {on.settings.transactions_topic}")) == 12
     h.assert_sound(on)
     with on.log() as log:
         stored = b"".join(
@@ -181,7 +182,7 @@ def test_a_log_holds_nothing_of_traces(on: Stage, collector: Collector) -> None:
 
 
 def test_a_batch_makes_a_bounded_number_of_spans(on: Stage, collector: Collector) -> None:
-    """Every message asks for a span: 64 of a batch get one, and all decisions their place in the trace."""
+    """Every message asks for a span: PER_BATCH_MAX of a batch get one, and all decisions their place in the trace."""
     header = TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", True).header
     on.send(raw(on, 300, header))
     worker = h.Threaded(on.changed(batch_size=300), drain=True)
@@ -190,7 +191,7 @@ def test_a_batch_makes_a_bounded_number_of_spans(on: Stage, collector: Collector
     batches = worker.stats.transactions // 300 or 1
     decided = collector.named(f"process {on.settings.transactions_topic}")
     published = [header_of(message) for message in on.messages(on.settings.decisions_topic)]
-    assert len(decided) < 300 and len(decided) % 64 == 0 and len(decided) >= 64 * batches
+    assert len(decided) < 300 and len(decided) % PER_BATCH_MAX == 0 and len(decided) >= PER_BATCH_MAX * batches
     assert len({found.span_id for found in published if found is not None}) == 300
     assert {span.span_id for span in decided} <= {found.span_id for found in published if found is not None}
 
