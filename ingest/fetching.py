@@ -18,7 +18,6 @@ from functools import partial
 from typing import Any
 
 from confluent_kafka import (
-    OFFSET_END,
     TIMESTAMP_LOG_APPEND_TIME,
     Consumer,
     KafkaError,
@@ -45,6 +44,10 @@ HELD_MAX = 20_000
 HELD_BYTES_MAX = 16 * 1024 * 1024
 """Bytes of their values likewise: Kafka lets a message be a megabyte, and nothing is checked before it is decided."""
 
+PARKED_AT = 0
+"""Where a parked partition is assigned, paused. Not at its end: the client would ask the broker for that, and could go
+on there if the answer comes after the partition was given its own place.
+"""
 GATHER_S = 0.001
 """How long to wait, after the first message of a broker's response, for the client to unpack the others."""
 
@@ -259,7 +262,7 @@ class Fetcher:
         topic = self._settings.transactions_topic
         numbers = list(numbers)
         starts = [
-            TopicPartition(topic, n, self._owned[n].start_offsets()[0] if n in self._owned else OFFSET_END)
+            TopicPartition(topic, n, self._owned[n].start_offsets()[0] if n in self._owned else PARKED_AT)
             for n in numbers
         ]
         if self.is_incremental:
@@ -343,10 +346,10 @@ class Fetcher:
         self._assign_feedback()
 
     def _next_offset(self, partition: int) -> int:
-        """The offset after the last transaction taken from Kafka; the end for a parked partition."""
+        """The offset after the last transaction taken from Kafka; any for a parked partition."""
         owned = self._owned.get(partition)
         if owned is None:
-            return OFFSET_END
+            return PARKED_AT
         held = owned.intake.transactions.records
         owned.intake.transactions.at_end = owned.intake.transactions.paused = False
         return held[-1].offset + 1 if held else owned.start_offsets()[0]
