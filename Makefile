@@ -12,7 +12,7 @@ RUNNABLE := $(VENV)/.runnable
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run demo test check integration docs format lock image sbom pin bench dist clean
+.PHONY: help install run demo test check integration docs site format lock image sbom pin bench dist clean
 
 help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,10 +60,16 @@ check: install  ## Check formatting, lint, types and dependency rules
 
 integration: install  ## Run the tests on Apache Kafka, Redis, Redis Cluster and Prometheus (needs Java 17, Maven, redis-server, prometheus)
 	$(BIN)/python -m pytest tests/integration/test_simulation.py --numprocesses $(TEST_JOBS) --max-worker-restart 0
-	$(BIN)/python -m pytest tests/integration --ignore tests/integration/test_simulation.py --durations 20
+	$(BIN)/python -m pytest tests/integration/test_shell_blocks.py --numprocesses $(TEST_JOBS) --dist loadgroup \
+	  --max-worker-restart 0
+	$(BIN)/python -m pytest tests/integration --ignore tests/integration/test_simulation.py \
+	  --ignore tests/integration/test_shell_blocks.py --durations 20
 
 docs: install  ## Generate the pages and tables of docs/ that come from the code
 	$(BIN)/python -m tests.builders.pages
+
+site: install  ## Build the documentation site into build/site; a broken link or anchor is an error
+	$(BIN)/python -m tests.builders.site
 
 format: install  ## Format the code and fix what the linter can fix
 	$(BIN)/ruff format .

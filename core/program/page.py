@@ -19,7 +19,7 @@ _HEAD = """# The language of decision programs
 Features, rules and decisions are expressions in a typed subset of [CEL](https://cel.dev), the Common Expression
 Language. Every expression has one type, known before anything runs, and a known cost; nothing in it can loop.
 
-```
+```text
 amount > 500 && (country == 'DE' || mean_30d >= 99.99)
 count(account, '10m', decision == 'decline') + 1
 merchant_id in list('watch') ? 1 : 0

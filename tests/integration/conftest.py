@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders import shell_pages, shell_places
 from tests.integration.apache_kafka import ApacheKafka, missing_for_kafka
 from tests.integration.servers import RedisCluster, RedisServer, missing_for_redis
 from tests.integration.small_disk import SmallDisk, missing_for_mounts, small_disk
@@ -24,6 +25,13 @@ def need(missing: str | None) -> None:
     if os.environ.get("CI", "").lower() in ("1", "true"):
         pytest.fail(f"CI must run this test: {missing}", pytrace=False)
     pytest.skip(missing)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which shell blocks of the documents were run, and which are not."""
+    reports = [each for kind in ("passed", "failed") for each in terminalreporter.stats.get(kind, [])]
+    if any("test_shell_blocks.py::test_a_page_runs" in getattr(each, "nodeid", "") for each in reports):
+        terminalreporter.write_line(shell_pages.summary(shell_places.waiting))
 
 
 @pytest.fixture(scope="session")
