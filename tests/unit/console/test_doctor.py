@@ -20,7 +20,7 @@ from tests.builders.batches import batch_after
 from tests.builders.full_disk import no_room
 
 DOCUMENTED = re.search(
-    r"ACL SETUSER sentinel on >PASSWORD ~ss:\* (.+?)\n\n", Path("docs/settings.md").read_text(), re.DOTALL
+    r"ACL SETUSER sentinel on >PASSWORD ~ss:\* (.+?)\n```", Path("docs/settings.md").read_text(), re.DOTALL
 )
 assert DOCUMENTED is not None
 RIGHTS = DOCUMENTED[1].split()

@@ -318,7 +318,7 @@ def test_every_tree_is_typed_or_refused_with_a_place(node: Node, place: Place) -
 
 def test_the_examples_of_the_reference_work() -> None:
     """Every expression in the code block of docs/language.md checks."""
-    block = page.markdown().split("```")[1].strip().splitlines()
+    block = page.markdown().partition("```text\n")[2].partition("```")[0].splitlines()
     assert len(block) == 3
     for line in block:
         assert check(line, scope("feature"), ANY).text == line
