@@ -332,7 +332,7 @@ def uneven_topics(world: World) -> Iterator[Given]:
     "a topic with other partitions than the log's",
     "fail",
     "topic .*",
-    "has 3 partitions, the log has 4.*new log prefix",
+    "has 3 partitions, the log has 4.*new topics and a new log",
     also=f"backlog|{NOBODY}",
 )
 def grown_topic(world: World) -> Iterator[Given]:

@@ -56,6 +56,9 @@ class _Time:
     def time(self) -> float:
         return self._world.wall()
 
+    def time_ns(self) -> int:
+        return int(self._world.wall() * 1_000_000_000)
+
     def monotonic(self) -> float:
         return 1_000.0 + self._world.now
 
