@@ -19,7 +19,8 @@ from typing import NoReturn
 
 from console.process_ids import ProcessId, is_alive, send
 from console.run_folder import RunState, end_left_over, holder, name_holder, only_run, read_state
-from console.run_logs import POLL_S, SUPERVISOR, follow
+from console.run_logs import POLL_S, SUPERVISOR, follow, last_error
+from console.run_status import is_up, rows
 from console.service import ROOT, python_environment
 from core.errors import BadInput, SentinelError, Unavailable
 from core.files import Lossy, last_lines
@@ -72,7 +73,7 @@ def up(folder: Path, arguments: Sequence[str], say: Callable[[str], None]) -> No
         if process.poll() is not None:
             _failed(log, process.returncode)
         state = read_state(folder)
-        if state is not None and state.pid == process.pid and all(each.state == "ready" for each in state.processes):
+        if state is not None and state.pid == process.pid and is_up(rows(folder, state)):
             return
         if time.monotonic() > deadline:
             raise Unavailable(f"not everything is ready after {UP_S:.0f} s: see sentinel status; it goes on trying")
@@ -84,12 +85,6 @@ def _failed(log: Path, code: int) -> NoReturn:
         raise Unavailable("it was ended before everything was ready")
     said = last_error(log) or f"it ended with exit code {code}; see {log}"
     raise next((kind for kind in SentinelError.__subclasses__() if kind.exit_code == code), SentinelError)(said)
-
-
-def last_error(log: Path) -> str:
-    """What the run in this log ended with; "" if it did not end with an error."""
-    said = last_lines(log, 1)[0]
-    return said[0].removeprefix("sentinel: ") if said and said[0].startswith("sentinel: ") else ""
 
 
 def check_sample(state: RunState | None, *, wanted: bool) -> None:

@@ -91,3 +91,9 @@ def print_logs(files: Mapping[str, Path], count: int, *, following: bool) -> Non
             show(name, line)
         else:
             time.sleep(POLL_S)
+
+
+def last_error(log: Path) -> str:
+    """What the run in this log ended with; "" if it did not end with an error."""
+    said = last_lines(log, 1)[0]
+    return said[0].removeprefix("sentinel: ") if said and said[0].startswith("sentinel: ") else ""

@@ -15,11 +15,10 @@ from urllib.error import HTTPError, URLError
 import msgspec
 
 from console import wiring
-from console.background import last_error
 from console.direct_http import open_url
 from console.process_ids import is_alive
 from console.run_folder import ProcessState, RunState, holder, read_state
-from console.run_logs import SUPERVISOR
+from console.run_logs import SUPERVISOR, last_error
 from console.run_place import environment
 from console.service import read_stats
 from core.errors import UNDECODABLE, SentinelError
@@ -73,10 +72,20 @@ def status(folder: Path) -> StatusAnswer:
         return StatusAnswer("killed" if state else "down", "", None, 0, None, why, [_row(each, "") for each in left])
     if state is None or state.supervisor != run:
         return StatusAnswer("starting", "", run.pid, 0, None, "", [])
-    rows = [_row(each, _health(folder, state, each)) for each in state.processes]
-    is_up = all(each.state == READY and not each.health.startswith("not ready") for each in rows)
+    found = rows(folder, state)
     undecided, why = _undecided(folder, state)
-    return StatusAnswer("up" if is_up else "not ready", state.url, run.pid, state.started_at, undecided, why, rows)
+    said = "up" if is_up(found) else "not ready"
+    return StatusAnswer(said, state.url, run.pid, state.started_at, undecided, why, found)
+
+
+def rows(folder: Path, state: RunState) -> list[ProcessRow]:
+    """Each process of a run, asked now."""
+    return [_row(each, _health(folder, state, each)) for each in state.processes]
+
+
+def is_up(found: list[ProcessRow]) -> bool:
+    """Whether all of a run's processes are ready."""
+    return all(each.state == READY and not each.health.startswith("not ready") for each in found)
 
 
 def _row(each: ProcessState, health: str) -> ProcessRow:

@@ -16,7 +16,8 @@ from typing import NamedTuple
 HEADER = "traceparent"
 Headers = dict[str, str | bytes | None] | list[tuple[str, str | bytes | None]]
 """As the Kafka client may give them."""
-_LOG_ID_CHARACTERS = 12
+LOG_ID_CHARACTERS = 12
+"""Of a log ID, where it tells logs apart in a key (`place_key`, `responders.messages.key_of`)."""
 _PATTERN = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
@@ -55,7 +56,7 @@ def of_headers(headers: Headers | None) -> TraceContext | None:
 
 def place_key(log_id: str, partition: int, position: str) -> str:
     """Names a payment's place in a log, in few characters."""
-    return f"{log_id[:_LOG_ID_CHARACTERS]}:{partition:02d}:{position}"
+    return f"{log_id[:LOG_ID_CHARACTERS]}:{partition:02d}:{position}"
 
 
 def decided_span(place: str) -> str:

@@ -15,6 +15,7 @@ from core.events import AlertRaised, Decision, Severity
 from core.hashing import HashKey
 from core.text import visible
 from core.times import utc
+from core.trace_context import LOG_ID_CHARACTERS
 from responders.channels.base import Message
 from responders.outbox import Item
 
@@ -46,7 +47,6 @@ class WebhookBody(msgspec.Struct, frozen=True):
     data: WebhookAlert
 
 
-LOG_ID_CHARACTERS = 12
 _LEFT_OUT = ("ip", "card_id", "attributes", "rate")
 
 

@@ -220,11 +220,10 @@ def test_relative_links_lead_somewhere() -> None:
 
 
 def test_decisions_are_numbered() -> None:
-    """The title of each record of a decision begins with the number of its file, and none is used twice."""
+    """The title of each record of a decision begins with the number of its file, and none is missing or used twice."""
     files = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
     titles = [path.read_text(encoding="utf-8").partition(" ")[2].partition(". ")[0] for path in files]
-    numbers = [int(path.name[:4]) for path in files]
-    assert numbers == [int(title) for title in titles] == sorted(set(numbers))
+    assert [int(path.name[:4]) for path in files] == [int(title) for title in titles] == [*range(1, len(files) + 1)]
 
 
 def test_links_lead_somewhere() -> None:

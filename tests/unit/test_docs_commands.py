@@ -18,7 +18,7 @@ from console.cli import application
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 NAMED = re.compile(r"`(sentinel [^`]+)(?:`|$)")
-BLOCK = re.compile(r"^```(?:sh|bash|text)\n(.+?)^```|((?:^    \S.*\n)+)", re.M | re.S)
+BLOCK = re.compile(r"^```(?:sh|bash|shell|text)?\n(.+?)^```|((?:^    \S.*\n)+)", re.M | re.S)
 INLINE = re.compile(r"`((?:\.venv/bin/)?sentinel [^`]+)`")
 
 
