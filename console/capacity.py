@@ -23,6 +23,8 @@ from core.settings import Settings
 
 DAY_S = 86_400
 WORKERS_MAX = 1_000
+IDLE_CORES = 0.005
+"""A worker that payments take less of than this has time to spare, however small its appends are."""
 
 
 class Figure(NamedTuple):
@@ -45,7 +47,7 @@ FIGURES = {
     "tokens": Figure(1.15, "times the CPU, in a log with tokens", "docs/privacy.md, The vault"),
     "log_server": Figure(15.7, "µs of the log server's CPU a payment", "docs/benchmarks.md, on the local stack"),
     "hot": Figure(771, "bytes a payment in the hot log", "docs/benchmarks.md, Parts"),
-    "archive": Figure(137, "bytes a payment in the archive", "docs/reliability.md, Soak"),
+    "archive": Figure(152, "bytes a payment in the archive", "docs/reliability.md, Soak"),
     "message": Figure(260, "bytes of a message in Kafka, with its key", "tests/unit/console/test_capacity.py"),
     "worker": Figure(284, "MB of a worker without accounts", "docs/reliability.md, Real faults"),
     "name": Figure(512, "bytes an account, beside its record", "docs/settings.md, accounts_max: 5 kB each"),
@@ -57,7 +59,10 @@ FIGURES = {
 """What the calculation rests on, by name."""
 
 MARGINS = {
-    "worker_share": (0.8, "of a core is the most that a worker may use while one of its fellows is gone"),
+    "core_share": (
+        0.8,
+        "of a core is the most that a worker may use while one of its fellows is gone, or a log server",
+    ),
     "slow_loops": (10.0, "appends a second to each busy partition are enough meanwhile: a payment waits 100 ms"),
     "memory_share": (0.8, "of maxmemory is used, and maxmemory is as much of the machine's memory"),
     "file_times": (3.0, "times the log's size on its disk: the file doubles before it is written anew, beside itself"),
@@ -129,14 +134,14 @@ def plan(demand: Demand) -> Capacity:
     return Capacity(
         partitions=partitions,
         workers=workers,
-        worker_cores=round(min(cores_of(demand, partitions, workers), MARGINS["worker_share"][0]), 3),
+        worker_cores=round(min(cores_of(demand, partitions, workers), MARGINS["core_share"][0]), 3),
         account_bytes=record,
         worker_memory_bytes=int(
             FIGURES["worker"].value * 1e6 + held / left + held / partitions + _remembered(demand) * partitions / left
         ),
         snapshot_bytes=held,
         log_server_cores=round(cores, 3),
-        log_server_masters=max(1, math.ceil(cores / MARGINS["worker_share"][0])),
+        log_server_masters=max(1, math.ceil(cores / MARGINS["core_share"][0])),
         log_server_bytes=int(hot),
         log_server_maxmemory_bytes=int(hot / share),
         log_server_memory_bytes=int(hot / share / share),
@@ -196,7 +201,7 @@ def _partitions(demand: Demand, workers: int) -> int:
 def _workers(demand: Demand, partitions: int) -> int:
     """The least number, at least two, of which one may be lost."""
     for workers in range(2, WORKERS_MAX + 1):
-        if cores_at_most(demand, partitions, workers - 1) <= MARGINS["worker_share"][0]:
+        if cores_at_most(demand, partitions, workers - 1) <= MARGINS["core_share"][0]:
             return workers
     raise BadInput(f"{demand.payments_per_s:,.0f} payments a second are more than {WORKERS_MAX} workers decide")
 
@@ -210,13 +215,10 @@ def _remembered(demand: Demand) -> float:
 
 def _notes(demand: Demand, partitions: int, workers: int, log_server: float) -> list[str]:
     found = []
-    if (
-        cores_of(demand, partitions, workers)
-        > 2 * FIGURES["payment"].value * demand.payments_per_s / workers / 1e6
-        > 0.01
-    ):
+    paid = FIGURES["payment"].value * demand.payments_per_s / workers / 1e6
+    if paid > IDLE_CORES and cores_of(demand, partitions, workers) > 2 * paid:
         found.append("there are many partitions for so few payments: small appends take more CPU than the payments")
-    if log_server > MARGINS["worker_share"][0]:
+    if log_server > MARGINS["core_share"][0]:
         found.append("one log server is too slow: use a cluster, or several logs")
     if demand.payments_per_day * demand.archive_days > 1e9:
         found.append(
