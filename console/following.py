@@ -3,7 +3,7 @@
 States: stepping → (the step raises Unavailable, or its output can't be written) waiting → stepping. A step must be safe
 to repeat after a failure at any point, which holds for all steps here: they fold the log from their place or append to
 the control stream conditionally. Any other error ends the command, since waiting does not mend it. A command that is
-not following passes every error on. Its health (`console.exporting`) is told of each step.
+not following passes every error on. Its health (`console.follower_health`) is told of each step.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Gauges whose values are asked for at a scrape, because their series come and go: names, labels and meanings.
 
 Names end with their unit. Labels are bounded: partitions, roles, severities, names of models, read models and actions;
-never of a person. Who exports a gauge fills it (`ingest.condition`, `console.exporting`, `console.api.exporting`).
+never of a person. Who exports a gauge fills it (`ingest.condition`, `console.follower_health`,
+`console.api.system_gauges`).
 """
 
 from __future__ import annotations

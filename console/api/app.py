@@ -15,7 +15,6 @@ from litestar.types import BeforeMessageSendHookHandler, ControllerRouterHandler
 
 from console.api import access, auth, description, masking, metrics, problems
 from console.api.desk import Desk
-from console.api.exporting import System
 from console.api.hub import Hub
 from console.api.inspecting import Inspector
 from console.api.oidc import Oidc
@@ -40,6 +39,7 @@ from console.api.routes import (
     whatif,
 )
 from console.api.submitting import ANSWERED_MAX, Idempotency, Kept, Submitter
+from console.api.system_gauges import System
 from console.api.tail import Tail
 from console.api.unmasking import Unmasking
 from console.api.users import UserFile

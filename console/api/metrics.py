@@ -1,5 +1,5 @@
 """Prometheus metrics of the API: requests and their seconds by route, counted in a middleware outside all others. They
-are answered at the API's own `/metrics`, and beside the system's (`console.api.exporting`) at the metrics port.
+are answered at the API's own `/metrics`, and beside the system's (`console.api.system_gauges`) at the metrics port.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from litestar import Litestar
 
 from console.api.app import build
 from console.api.desk import Desk
-from console.api.exporting import System
+from console.api.system_gauges import System
 from console.api.users import UserFile
 from console.gc_tuning import keep_what_is_held, tune_for_serving
 from console.web.serving import with_console

@@ -16,7 +16,7 @@ from console.anchoring import keys
 from console.anchoring.notary import Notary
 from console.anchoring.running import Anchoring, Round
 from console.anchoring.settings import AnchorSettings, anchor_settings, destinations
-from console.exporting import followed
+from console.follower_health import followed
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.control_stream import identity_of
 from core.errors import BadInput, Unavailable

@@ -12,7 +12,7 @@ import msgspec
 import typer
 
 from console import wiring
-from console.exporting import followed
+from console.follower_health import followed
 from console.following import run_steps
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort
 from core.errors import BadInput

@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from console import profiles, wiring
-from console.exporting import followed
+from console.follower_health import followed
 from console.following import run_steps
 from console.gc_tuning import tune_for_reading
 from console.options import Config, Json, LogPrefix, RedisHost, RedisPort

@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from console import profiles, wiring
-from console.exporting import followed, read_models, trouble
+from console.follower_health import followed, read_models, trouble
 from console.following import run_steps
 from console.gc_tuning import tune_for_reading
 from console.log_options import DIRECTORY, Checkpoints

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from console import profiles, wiring
-from console.exporting import followed
+from console.follower_health import followed
 from console.following import run_steps
 from console.options import Config, LogPrefix, RedisHost, RedisPort
 from console.tables import time_text

@@ -21,7 +21,7 @@ import typer
 
 from console import profiles, wiring
 from console.acts import Actor, Reason, act_of, teller
-from console.exporting import followed
+from console.follower_health import followed
 from console.log_options import DIRECTORY, Checkpoints
 from console.options import Config, Json, KafkaServers, LogPrefix, RedisHost, RedisPort
 from console.tables import print_fields, print_json, print_table, span_text, time_text

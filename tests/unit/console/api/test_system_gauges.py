@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from console.api.exporting import System
 from console.api.inspecting import Facts, Inspector, Looked
+from console.api.system_gauges import System
 from console.server_findings import ServerFacts
 from core.errors import Unavailable
 from core.log.memory import MemoryLog

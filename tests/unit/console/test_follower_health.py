@@ -10,7 +10,7 @@ from urllib.request import urlopen
 import pytest
 
 from console import metrics_page
-from console.exporting import read_models, trouble
+from console.follower_health import read_models, trouble
 from console.service import Service
 from console.stack import Valkey, free_port
 from core.context import Resolver

@@ -18,7 +18,7 @@ from prometheus_client import Metric
 from console.api.desk import Desk
 from console.api.inspecting import Facts, Inspector
 from console.api.system import WAIT_S, lags
-from console.exporting import read_models, trouble
+from console.follower_health import read_models, trouble
 from core.errors import SentinelError
 from core.events import Verdict
 from core.log.archive.archived import ArchivedLog
