@@ -275,7 +275,7 @@ def run(directory: Path, decisions: int, rounds: int, only: set[str]) -> dict[st
         while not asyncio.run(_ready(port)):
             service.check()
             if time.monotonic() - began > READY_S:
-                sys.exit(f"not ready within {READY_S:.0f} s; see {service.log_path}")
+                sys.exit(f"not ready within {READY_S:.0f} s; {service.last_words}")
             time.sleep(0.2)
         ready_s = time.monotonic() - began
         rows = asyncio.run(measure(port, token, rounds, log, only))

@@ -26,7 +26,7 @@ from core.errors import BadInput, SentinelError, Unavailable
 from core.files import Lossy, last_lines
 from core.times import utc
 
-UP_S = 180.0
+UP_S = 300.0
 """How long `up` waits for every process to be ready; the run goes on after that."""
 DOWN_S = 150.0
 """How long `down` waits for a run to end in order, before it ends it at once."""

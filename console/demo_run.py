@@ -49,8 +49,9 @@ MALFORMED = (
     b"\xff\xfe",
     b'{"transaction_id":"x","account_id":"x","amount":-1,"occurred_at":1767600000000}',
 )
-START_SECONDS_MAX = 90.0
-STALLED_SECONDS_MAX = 30.0
+START_SECONDS_MAX = 300.0
+"""The first worker of an installation compiles its code: a minute of a processor, of which it may have half."""
+STALLED_SECONDS_MAX = 120.0
 REFRESH_S = 0.25
 
 
@@ -107,7 +108,7 @@ def run(
             else ExitStack()
         )
         del live
-        view.stage = "waiting for partition assignment"
+        view.stage = "starting the worker, which compiles its code the first time (about a minute)"
         wait_for_partitions(worker, stats_file, s.partitions, START_SECONDS_MAX)
         log = wiring.open_log(s)
         stack.callback(log.close)
@@ -207,7 +208,7 @@ def _watch(production: _Production, running: _Running, view: View) -> tuple[int,
             last_count, last_change = transactions, time.monotonic()
         elif time.monotonic() - last_change > STALLED_SECONDS_MAX:
             raise Unavailable(
-                f"the worker is stalled: no decision for {STALLED_SECONDS_MAX:.0f} s; see {worker.log_path}"
+                f"the worker is stalled: no decision for {STALLED_SECONDS_MAX:.0f} s; {worker.last_words}"
             )
         time.sleep(REFRESH_S)
 

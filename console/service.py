@@ -107,12 +107,17 @@ class Service:
     def check(self) -> None:
         """Raise Unavailable, with the last lines of its log, if the child has exited with an error."""
         if self.exit_code not in (None, 0):
-            said = "\n".join(self.last_lines())
-            raise Unavailable(f"{self.name} exited with {self.exit_code}:\n{said}")
+            raise Unavailable(f"{self.name} exited with {self.exit_code}; {self.last_words}")
 
     def last_lines(self, count: int = 6) -> list[str]:
         """The end of the child's log."""
         return last_lines(self.log_path, count)[0]
+
+    @property
+    def last_words(self) -> str:
+        """The end of the child's log, for a message: the log may be in a temporary directory, gone when it is read."""
+        said = "\n".join(self.last_lines())
+        return f"it said last:\n{said}" if said else "it has said nothing"
 
     @property
     def pid(self) -> int | None:
@@ -155,7 +160,7 @@ class Service:
         try:
             return self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            raise Unavailable(f"{self.name} did not exit within {seconds:.0f} s; see {self.log_path}") from None
+            raise Unavailable(f"{self.name} did not exit within {seconds:.0f} s; {self.last_words}") from None
 
     def _unwatched(self) -> None:
         if self._watchdog is not None:
@@ -189,5 +194,5 @@ def wait_for_partitions(service: Service, stats_file: Path, partitions: int, sec
             return
         time.sleep(0.05)
     raise Unavailable(
-        f"{service.name} was not assigned its {partitions} partitions within {seconds:.0f} s; see {service.log_path}"
+        f"{service.name} does not own its {partitions} partitions after {seconds:.0f} s; {service.last_words}"
     )

@@ -118,7 +118,7 @@ def _await_ready(server: Service, port: int) -> None:
     while not asyncio.run(_is_ready(port)):
         server.check()
         if time.monotonic() > deadline:
-            raise Unavailable(f"the API is not ready within {START_S:.0f} s; see {server.log_path}")
+            raise Unavailable(f"the API is not ready within {START_S:.0f} s; {server.last_words}")
         time.sleep(0.1)
 
 

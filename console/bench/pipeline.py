@@ -347,10 +347,8 @@ class _Bench:
         count = int(rate * seconds)
         with self._producer(rate, count, linger_ms) as producer:
             samples = self._watch(producer, count, seconds * 4 + 60.0 + DRAIN_SECONDS_MAX)
-            code = producer.wait(DRAIN_SECONDS_MAX)
+            producer.wait(DRAIN_SECONDS_MAX)
             producer.check()
-        if code:
-            raise Unavailable(f"the producer exited with {code}; see {producer.log_path}")
         warm = samples[0].transactions + int(rate * min(WARM_UP_S, seconds / 2))
         return measured_phase(rate, count, warm, samples)
 
@@ -380,7 +378,7 @@ class _Bench:
             time.sleep(POLL_S)
         raise Unavailable(
             f"the {self._consumer.name} did not decide {count:,} transactions within {seconds:.0f} s;"
-            f" see {self._consumer.log_path}"
+            f" {self._consumer.last_words}"
         )
 
     def _sample(self, producer_s: float) -> Sample:
