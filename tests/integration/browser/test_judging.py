@@ -50,6 +50,35 @@ def test_an_alert_comes_by_itself_and_is_judged_by_keyboard(page: Page, running:
     expect(page.get_by_role("button", name="Fraud")).to_be_visible(timeout=WAIT_MS)
 
 
+def test_what_is_read_late_does_not_close_a_case_again(page: Page) -> None:
+    """After undo a case is open, also while its read models still have the verdict; the newest act on it counts."""
+    page.goto("/queue?sort=newest")
+    expect(page.locator("table[aria-label=cases] tbody tr").nth(1)).to_be_visible(timeout=WAIT_MS)
+    page.locator("main").focus()
+    page.keyboard.press("Enter")
+    fraud, closed = page.get_by_role("button", name="Fraud"), page.get_by_text("closed as")
+    expect(fraud).to_be_visible(timeout=WAIT_MS)
+    path = f"/v1/cases/{page.url.rpartition('/')[2].partition('?')[0]}"
+    page.keyboard.press("u")
+    expect(closed).to_contain_text("by ann", timeout=WAIT_MS)
+    late = page.request.get(path).json()
+    page.route(lambda url: url.partition("?")[0].endswith(path), lambda route: route.fulfill(json=late))
+    with page.expect_response(lambda got: got.url.endswith("/reopen") and got.ok, timeout=WAIT_MS):
+        page.keyboard.press("z")
+    for _ in range(20):
+        assert fraud.is_visible() and not closed.is_visible()
+        page.wait_for_timeout(25)
+    with page.expect_response(lambda got: got.url.endswith("/resolve") and got.ok, timeout=WAIT_MS):
+        page.keyboard.press("u")
+    with page.expect_response(lambda got: got.url.endswith("/reopen") and got.ok, timeout=WAIT_MS):
+        page.keyboard.press("z")
+    page.unroute_all()
+    expect(fraud).to_be_visible()
+    until(lambda: page.request.get(path).json()["case"]["stage"] != "resolved")
+    page.wait_for_timeout(500)
+    expect(fraud).to_be_visible()
+
+
 def _blocked_payment(running: Bank) -> Transaction | None:
     """A payment that a worker declined because of its card; None if the list was not in force yet."""
     payment = running.pay(1, account_id="victim", card_id="stolen-card", merchant_id="m1", country="DE")

@@ -8,7 +8,11 @@ import { Ask } from "./widgets.js";
 const UNDO_S = 5;
 const DRAWN_MS = 100; // until what was read again is shown
 const WAITS_MS = [50, 100, 200, 300, 500, 1000, 1000, 2000, 2000, 4000, 8000];
-export const judged = signal({}); // case ID → the verdict shown before the read models have it
+export const OPEN = "open";
+export const judged = signal({}); // case ID → the verdict, or OPEN, shown before the read models have it
+const newest = new Map(); // case ID → the number of its last act
+const last = new Map(); // case ID → what was sent last
+let acts = 0;
 
 const pathOf = (id, act) => `/v1/cases/${encodeURIComponent(id)}/${act}`;
 
@@ -18,40 +22,55 @@ function mark(id, verdict) {
   judged.value = next;
 }
 
+/** Show what an act makes of a case until the read models have it. After a newer act its answer changes nothing. */
+function foresee(id, verdict, sent, then) {
+  const mine = ++acts;
+  const isNewest = () => newest.get(id) === mine;
+  newest.set(id, mine);
+  mark(id, verdict);
+  sent.then((answer) => follow(id, answer, then, isNewest), (error) => { if (isNewest()) fail(error); })
+    .finally(() => setTimeout(() => { if (isNewest()) mark(id, null); }, DRAWN_MS));
+}
+
 function refused() {
   if (!isPast.value) return false;
   fail({ message: "you are looking at a past moment", remedy: "press T to go back to now, then act" });
   return true;
 }
 
+/** Send what is about a case after what was sent before: whoever is fast must not overtake themselves. */
+function inOrder(id, send) {
+  const sent = (last.get(id) ?? Promise.resolve()).catch(() => {}).then(send);
+  last.set(id, sent);
+  return sent;
+}
+
 /** Judge a case: shown at once, sent at once. Its undo reopens the case, which the log records as well. */
 export function judge(row, verdict, { note = "", then = () => {} } = {}) {
   const id = row.case.case_id;
-  if (refused() || judged.value[id]) return;
-  mark(id, verdict);
-  const sent = post(pathOf(id, "resolve"), { verdict, note });
-  const undo = async () => {
-    try {
-      await sent;
-      const open = await post(pathOf(id, "reopen"), { note: `undone: ${verdict}` });
-      mark(id, null);
-      say(`${row.case.account_id}: open again`);
-      await follow(id, open, then);
-    } catch (error) { fail(error); }
-  };
-  say(`${row.case.account_id}: ${verdict}`, { seconds: UNDO_S, undo });
-  sent.then((closed) => follow(id, closed, then), fail).finally(() => setTimeout(() => mark(id, null), DRAWN_MS));
+  if (refused() || (judged.value[id] ?? OPEN) !== OPEN) return;
+  const sent = inOrder(id, () => post(pathOf(id, "resolve"), { verdict, note }));
+  foresee(id, verdict, sent, then);
+  say(`${row.case.account_id}: ${verdict}`, {
+    seconds: UNDO_S,
+    undo: () => {
+      const open = inOrder(id, () => sent.then(() => post(pathOf(id, "reopen"), { note: `undone: ${verdict}` })));
+      foresee(id, OPEN, open, then);
+      open.then(() => say(`${row.case.account_id}: open again`), () => {});
+    },
+  });
 }
 
 /** Read again, once the read models have what an act made of a case. answer: the act's, with the case's revision. */
-async function follow(id, answer, then) {
+async function follow(id, answer, then, isNewest = () => true) {
   const wanted = answer?.case?.revision ?? 0;
   forget("/v1/cases");
   for (const wait of WAITS_MS) {
     try { if ((await get(`/v1/cases/${encodeURIComponent(id)}`)).case.revision >= wanted) break; } catch { /* asked again */ }
     await new Promise((done) => { setTimeout(done, wait); });
+    if (!isNewest()) return;
   }
-  then();
+  if (isNewest()) then();
 }
 
 async function act(id, name, body, then) {

@@ -1,7 +1,7 @@
 // Is this fraud? Evidence first: what was decided and why in words, the account's normal beside each number, who else, and
 // what happened. Two ways to look at it: as known now, and as seen when the payment was decided.
 import { html, useEffect, useMemo, useState } from "/vendor/preact.js";
-import { allowed, ask, judge, judged, mayAct } from "../lib/acts.js";
+import { allowed, ask, judge, judged, mayAct, OPEN } from "../lib/acts.js";
 import { ahead, get, listen, useData } from "../lib/api.js";
 import { Share, Usual } from "../lib/charts.js";
 import * as f from "../lib/format.js";
@@ -56,7 +56,7 @@ function Shown({ row, params, reload }) {
   };
   const verdict = judged.value[it.case_id];
   const outcome = verdict || it.outcome;
-  const isClosed = it.stage === "resolved" || Boolean(verdict);
+  const isClosed = verdict ? verdict !== OPEN : it.stage === "resolved";
   const asked = (kind) => () => ask(kind, row, setAsking, reload);
   const judgeIt = (word) => () => judge(row, word, { then: reload });
   useKeys("case", {
