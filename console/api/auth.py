@@ -5,8 +5,14 @@
     Cookie: ss_session=sess_…       the same in a browser; a request that changes something must come from our own page
 
 Sessions and verified tokens are held in memory only, as keyed BLAKE2b digests under a key of this process, and compared
-in constant time. The user is looked up at each request, so a change of roles counts at once. Failed attempts are
-limited per address and, for passwords, per name. No secret is logged.
+in constant time. The user is looked up at each request, so a change of roles counts at once. No secret is logged.
+
+    ten failures of an address within a minute      it waits for a minute; so with a token whose secret is wrong. Who
+                                                    has a token or link that is known is not kept out by others there
+    ten failures of a name within half an hour      its password logs nobody in for half an hour (PCI DSS 8.3.4); a link
+                                                    does, so that nobody can be kept out by a stranger
+    a session without an act for `idle_s`           has ended (PCI DSS 8.2.8). What a page asks for by itself, as the
+                                                    header `x-background` says, is no act
 """
 
 from __future__ import annotations
@@ -14,10 +20,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import math
 import secrets
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from litestar import Request
@@ -33,46 +40,57 @@ SESSION_S = 12 * 3600.0
 COOKIE = "ss_session"
 FAILURES_MAX = 10
 FAILURE_WINDOW_S = 60.0
+LOCKED_S = 1800.0
+IDLE_S = 900.0
+BACKGROUND = "x-background"
 REMEMBERED_MAX = 10_000
 VERIFIERS = 2
 """Passwords verified at once; each takes 64 MB for 60 ms."""
+EVENTS = "GET /v1/events"
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking. name: the actor of what they do. via: "token", "session", or "oidc" for a provider's session."""
+    """Who is asking. name: the actor of what they do. via: "token", "session", or "oidc" for a provider's session.
+    session: the digest of its token, if it is one.
+    """
 
     name: str
     roles: tuple[Role, ...]
     via: str
+    session: bytes = field(default=b"", repr=False, compare=False)
 
 
 @dataclass(slots=True)
 class _Session:
-    """roles: those that a provider vouches for; None: the local user's, at each request."""
+    """roles: those that a provider vouches for; None: the local user's, at each request. acted: when something was last
+    done in it, by the monotonic clock, as until.
+    """
 
     name: str
     until: float
+    acted: float
     roles: tuple[Role, ...] | None = None
 
 
 @dataclass
 class Limiter:
-    """Counts failures per key in a sliding window; bounded, oldest forgotten first."""
+    """Counts failures per key: after FAILURES_MAX within window_s, nothing is allowed for window_s. Bounded, the oldest
+    key forgotten first.
+    """
 
+    window_s: float
     failures: OrderedDict[str, list[float]] = field(default_factory=OrderedDict)
 
     def wait_s(self, key: str, now: float) -> float:
         """How long to wait before the next attempt; 0.0 if it is allowed."""
-        recent = [at for at in self.failures.get(key, ()) if now - at < FAILURE_WINDOW_S]
-        if len(recent) < FAILURES_MAX:
-            return 0.0
-        return FAILURE_WINDOW_S - (now - recent[-FAILURES_MAX])
+        recent = self.failures.get(key, [])
+        return max(0.0, recent[-1] + self.window_s - now) if len(recent) == FAILURES_MAX else 0.0
 
     def failed(self, key: str, now: float) -> None:
         """Count a failure."""
-        recent = [at for at in self.failures.pop(key, []) if now - at < FAILURE_WINDOW_S]
+        recent = [at for at in self.failures.pop(key, []) if now - at < self.window_s]
         self.failures[key] = [*recent, now][-FAILURES_MAX:]
         while len(self.failures) > REMEMBERED_MAX:
             self.failures.popitem(last=False)
@@ -83,28 +101,29 @@ class Limiter:
 
 
 class Gate:
-    """Authenticates against one file of users. For one event loop."""
+    """Authenticates against one file of users, in one event loop. idle_s: a session ends after so long without acts."""
 
-    def __init__(self, users: UserFile) -> None:
+    def __init__(self, users: UserFile, idle_s: float = math.inf) -> None:
         self.users = users
+        self._idle_s = idle_s
         self._key = secrets.token_bytes(32)
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
         self._verified: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
-        self._limiter = Limiter()
+        self._addresses, self._names = Limiter(FAILURE_WINDOW_S), Limiter(LOCKED_S)
         self._verifying = asyncio.Semaphore(VERIFIERS)
 
     async def login(self, name: str, password: str, address: str) -> tuple[str, Principal]:
         """A new session's token, and whose it is. Raises ProblemError (401, 429)."""
-        keys = (f"address {address}", f"name {name}")
-        self._check_limit(*keys)
+        self._check_limit(address, name)
         user = self.users.load().users.get(name)
         hashed = user.password if user is not None and not user.disabled else ""
         async with self._verifying:
+            self._check_limit(address, name)  # again: many may have waited
             is_right = await asyncio.to_thread(verify, hashed, password)
         if user is None or not is_right:
-            self._failed(*keys)
+            self._failed(address, name)
             raise ProblemError(401, "the name or the password is wrong", reason="not_authenticated")
-        self._limiter.forget(keys[1])
+        self._names.forget(name)
         return self._begun(Principal(user.name, user.roles, "session"))
 
     async def follow(self, link: str, address: str) -> tuple[str, Principal]:
@@ -114,7 +133,8 @@ class Gate:
         parts = token_parts(link)
         name = None if parts is None else await self._owner(*parts, address, is_link=True)
         if parts is None or name is None or not await asyncio.to_thread(self._use_up, name, parts[0]):
-            self._failed(f"address {address}")
+            if parts is None or name is None:
+                self._failed(address)
             raise ProblemError(
                 401,
                 "this link does not log in any more: each does once, soon after it was made",
@@ -129,12 +149,12 @@ class Gate:
         """
         if who.via != "session":
             raise ProblemError(403, "only a local user's session sets a password: log in first", reason="needs_session")
-        keys = (f"address {address}", f"name {who.name}")
-        self._check_limit(*keys)
+        own = f"password of {who.name}"  # apart: a stranger's attempts must not keep out who is in
         known = self.users.load().users[who.name].password
         async with self._verifying:
+            self._check_limit(own)
             if known and not await asyncio.to_thread(verify, known, current):
-                self._failed(*keys)
+                self._failed(own)
                 raise ProblemError(
                     422, "the current password is wrong", reason="wrong_password", field="current", remedy="try again"
                 )
@@ -157,19 +177,21 @@ class Gate:
         return True
 
     def _begun(self, who: Principal) -> tuple[str, Principal]:
-        return self._remembered(_Session(who.name, time.monotonic() + SESSION_S)), who
+        return self._remembered(who.name, SESSION_S), who
 
     def vouched(self, name: str, roles: tuple[Role, ...], seconds: float) -> str:
         """A new session's token, for somebody whom a provider vouches for. Raises ProblemError (403) if a local user
         has the name.
         """
         self._check_no_local(name)
-        return self._remembered(_Session(name, time.monotonic() + seconds, roles))
+        return self._remembered(name, seconds, roles)
 
     def is_welcome(self, who: Principal) -> bool:
-        """Whether somebody who was admitted would still be: a local user who is not disabled, or somebody whom a
-        provider vouched for and who has no local namesake.
+        """Whether somebody who was admitted would still be, in a session that has not ended: a local user who is not
+        disabled, or somebody whom a provider vouched for and who has no local namesake. It is no act.
         """
+        if who.session and self._alive(who.session) is None:
+            return False
         user = self.users.load().users.get(who.name)
         return user is None if who.via == "oidc" else user is not None and not user.disabled
 
@@ -182,9 +204,9 @@ class Gate:
                 remedy="log in with the local user's password, or choose another name_claim",
             )
 
-    def _remembered(self, session: _Session) -> str:
-        token = f"sess_{secrets.token_urlsafe(32)}"
-        self._sessions[self._digest(token)] = session
+    def _remembered(self, name: str, seconds: float, roles: tuple[Role, ...] | None = None) -> str:
+        token, now = f"sess_{secrets.token_urlsafe(32)}", time.monotonic()
+        self._sessions[self._digest(token)] = _Session(name, now + seconds, now, roles)
         while len(self._sessions) > REMEMBERED_MAX:
             self._sessions.popitem(last=False)
         return token
@@ -193,22 +215,37 @@ class Gate:
         """End a session."""
         self._sessions.pop(self._digest(token), None)
 
-    async def principal(self, token: str, address: str) -> Principal:
-        """Whose token or session this is. Raises ProblemError (401, 429)."""
+    async def principal(self, token: str, address: str, *, is_act: bool = True) -> Principal:
+        """Whose token or session this is. is_act: somebody asks, not a page by itself. Raises ProblemError (401, 429,
+        403).
+        """
         if token.startswith("sess_"):
-            session = self._sessions.get(self._digest(token))
-            if session is not None and time.monotonic() < session.until:
-                if session.roles is None:
-                    return self._allowed(session.name, "session")
-                self._check_no_local(session.name)
-                return Principal(session.name, session.roles, "oidc")
-            raise _unauthenticated("the session has ended: log in again")
+            return self._of_session(self._digest(token), is_act=is_act)
         parts = token_parts(token)
         name = None if parts is None else await self._owner(*parts, address)
         if name is None:
-            self._failed(f"address {address}")
+            self._failed(address)
             raise _unauthenticated("the token is not valid: ask an administrator for one (`sentinel user token`)")
         return self._allowed(name, "token")
+
+    def _of_session(self, digest: bytes, *, is_act: bool) -> Principal:
+        session = self._alive(digest)
+        if session is None:
+            raise _unauthenticated("the session has ended: log in again")
+        if is_act:
+            session.acted = time.monotonic()
+        if session.roles is None:
+            return replace(self._allowed(session.name, "session"), session=digest)
+        self._check_no_local(session.name)
+        return Principal(session.name, session.roles, "oidc", digest)
+
+    def _alive(self, digest: bytes) -> _Session | None:
+        """The session, unless it has ended; then it is forgotten."""
+        session = self._sessions.get(digest)
+        if session is not None and time.monotonic() < min(session.until, session.acted + self._idle_s):
+            return session
+        self._sessions.pop(digest, None)
+        return None
 
     async def _owner(self, token_id: str, secret: str, address: str, *, is_link: bool = False) -> str | None:
         """The owner of a valid token, which is or is not that of a link."""
@@ -218,18 +255,20 @@ class Gate:
                     continue
                 if 0 < token.expires_at <= time.time() * 1000:
                     raise _unauthenticated("the token has expired")
-                return user.name if await self._is_secret(token_id, token.hash, secret, address) else None
-        self._check_limit(f"address {address}")
+                return user.name if await self._is_secret(token_id, token.hash, secret) else None
+        self._check_limit(address)
         return None
 
-    async def _is_secret(self, token_id: str, hashed: str, secret: str, address: str) -> bool:
+    async def _is_secret(self, token_id: str, hashed: str, secret: str) -> bool:
+        """Failures count for the token, not for the address: behind a proxy, everybody has the same one."""
         digest = self._digest(secret)
         known = self._verified.get(token_id)
         if known is not None and known[0] == hashed and hmac.compare_digest(known[1], digest):
             return True
-        self._check_limit(f"address {address}")
         async with self._verifying:
+            self._check_limit(f"token {token_id}")
             if not await asyncio.to_thread(verify, hashed, secret):
+                self._failed(f"token {token_id}")
                 return False
         self._verified[token_id] = (hashed, digest)
         while len(self._verified) > REMEMBERED_MAX:
@@ -242,19 +281,25 @@ class Gate:
             raise _unauthenticated(f"{name} is disabled")
         return Principal(user.name, user.roles, via)
 
-    def _check_limit(self, *keys: str) -> None:
-        wait = max(self._limiter.wait_s(key, time.monotonic()) for key in keys)
-        if wait > 0.0:
-            raise ProblemError(
-                429,
-                f"too many failed attempts: wait {wait:.0f} s",
-                reason="too_many_attempts",
-                headers={"retry-after": str(int(wait) + 1)},
-            )
+    def _check_limit(self, address: str, name: str | None = None) -> None:
+        now = time.monotonic()
+        wait = self._addresses.wait_s(address, now)
+        locked = 0.0 if name is None else self._names.wait_s(name, now)
+        if not wait and not locked:
+            return
+        raise ProblemError(
+            429,
+            f"too many failed attempts: wait {max(wait, locked):.0f} s",
+            reason="too_many_attempts",
+            remedy="or have an administrator make a link that logs in: `sentinel user link NAME`" if locked else "",
+            headers={"retry-after": str(int(max(wait, locked)) + 1)},
+        )
 
-    def _failed(self, *keys: str) -> None:
-        for key in keys:
-            self._limiter.failed(key, time.monotonic())
+    def _failed(self, address: str, name: str | None = None) -> None:
+        now = time.monotonic()
+        self._addresses.failed(address, now)
+        if name is not None:
+            self._names.failed(name, now)
 
     def _digest(self, secret: str) -> bytes:
         return hashlib.blake2b(secret.encode("utf-8", "replace"), key=self._key, digest_size=32).digest()
@@ -307,7 +352,8 @@ async def _admitted(gate: Gate, request: Request[Any, Any, Any]) -> Principal | 
         check_origin(request)
     if request.method not in _SAFE:
         _check_now(request)
-    who = await gate.principal(token, address_of(request))
+    is_act = BACKGROUND not in request.headers and route != EVENTS
+    who = await gate.principal(token, address_of(request), is_act=is_act)
     if not permitted(who.roles, route):
         needed = ", ".join(sorted(ROUTES[route]))
         raise ProblemError(

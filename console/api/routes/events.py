@@ -100,7 +100,7 @@ async def _caught_up(
 
 
 def _is_welcome(request: Asked) -> bool:
-    """Whether the user may still be told: nobody has disabled them since the stream began."""
+    """Whether the user may still be told: their session has not ended, and nobody has disabled them."""
     gate: Gate = request.app.state.gate
     return gate.is_welcome(request.user)
 

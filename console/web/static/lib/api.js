@@ -30,6 +30,7 @@ export function url(path, params = {}) {
 async function request(method, address, body, options = {}) {
   const headers = { accept: "application/json", ...options.headers };
   if (body !== undefined) headers["content-type"] = "application/json";
+  if (options.background) headers["x-background"] = "1"; // nobody asked: it keeps no session alive
   let response;
   try {
     response = await fetch(address, {
@@ -107,21 +108,30 @@ export function useData(path, params = {}, { every = 0 } = {}) {
     const stop = new AbortController();
     const before = kept.get(address);
     setState((was) => (was.address === address && !before ? { ...was, loading: true } : { address, data: before?.answer, at: before?.at, loading: true }));
-    const load = async () => {
+    const load = async (background = false) => {
       try {
-        const data = await get(path, params, { signal: stop.signal });
+        const data = await get(path, params, { signal: stop.signal, background });
         setState({ address, data, at: Date.now(), loading: false });
       } catch (error) {
         if (error.name !== "AbortError") setState((was) => ({ ...was, address, error, loading: false }));
       }
     };
     load();
-    const timer = every && !place.value.params.as_of ? setInterval(() => { if (!document.hidden) load(); }, every) : 0;
+    const timer = every && !place.value.params.as_of ? setInterval(() => { if (!document.hidden) load(true); }, every) : 0;
     return () => { stop.abort(); clearInterval(timer); };
   }, [address, round]);
   const shown = state.address === address ? state : { data: kept.get(address)?.answer, at: kept.get(address)?.at, loading: address !== null };
   return { ...shown, reload: () => setRound((n) => n + 1) };
 }
+
+const ALIVE_MS = 60_000;
+let isActive = false; // since the last time that the server was told
+for (const input of ["keydown", "pointerdown", "wheel"]) addEventListener(input, () => { isActive = true; }, { passive: true });
+setInterval(() => { // who reads, and asks for nothing new, is not away; the page of who is away has to go
+  if (!me.value) return;
+  get("/v1/me", { as_of: null }, { background: !isActive }).catch(() => {});
+  isActive = false;
+}, ALIVE_MS);
 
 const listeners = new Set();
 let source = null;

@@ -85,7 +85,7 @@ export default function Queue({ params }) {
     const timer = setInterval(async () => {
       if (document.hidden) return;
       try {
-        const found = await get("/v1/cases", { ...filterOf(params), limit: LIMIT });
+        const found = await get("/v1/cases", { ...filterOf(params), limit: LIMIT }, { background: true });
         setWaiting(found.cases.filter((row) => row.case.alerts.some((alert) => !known.has(alert.alert_id))).length);
       } catch { /* the next look tells */ }
     }, LOOK_MS);

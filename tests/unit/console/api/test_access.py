@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import argon2
 import pytest
@@ -14,6 +16,7 @@ from console.api import access, auth, users
 from console.api.access import PUBLIC, ROUTES
 from console.api.users import ROLES
 from core.log.memory import MemoryLog
+from core.settings import Settings
 from tests.builders.api import PASSWORD, Served, served
 
 
@@ -22,6 +25,11 @@ def fresh(decided: MemoryLog, tmp_path: Path) -> Iterator[Served]:
     """An application of this test's own: it may log in wrongly and disable users."""
     with served(decided, tmp_path) as found:
         yield found
+
+
+def clock(seconds: float) -> SimpleNamespace:
+    """What the module `time` is to authentication, when the monotonic clock says so."""
+    return SimpleNamespace(monotonic=lambda: seconds, time=time.time)
 
 
 def path_of(route: str) -> tuple[str, str]:
@@ -142,29 +150,117 @@ def test_an_unknown_name_costs_as_much_as_a_wrong_password(fresh: Served, monkey
     assert unknown == without == known
 
 
-def test_failed_logins_are_limited(fresh: Served) -> None:
-    """After ten failures within a minute even the right password is refused, with the time to wait."""
-    for name in ("alice", "nobody"):
-        got = fresh.client.post("/v1/login", json={"name": name, "password": "wrong"})
+def test_failed_logins_are_limited(fresh: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After ten failures an address waits for a minute, and even the right password logs nobody in for half an hour; a
+    link does, and a success sets the count back.
+    """
+    began = time.monotonic()
+
+    def login(name: str, password: str, after: float) -> Any:
+        monkeypatch.setattr(auth, "time", clock(began + after))
+        return fresh.client.post("/v1/login", json={"name": name, "password": password})
+
+    for number in range(auth.FAILURES_MAX - 1):
+        got = login("alice", "wrong", 7.0 * number)
         assert (got.status_code, got.json()["detail"]) == (401, "the name or the password is wrong")
-    for _ in range(auth.FAILURES_MAX - 2):
-        fresh.client.post("/v1/login", json={"name": "alice", "password": "wrong"})
-    got = fresh.client.post("/v1/login", json={"name": "alice", "password": PASSWORD})
-    assert got.status_code == 429 and 0 < int(got.headers["retry-after"]) <= 61
+    assert login("alice", PASSWORD, 63.0).status_code == 200
+    for number in range(10, 20):
+        assert login("alice", "wrong", 7.0 * number).status_code == 401
+    got = login("alice", PASSWORD, 140.0)
+    assert got.status_code == 429 and int(got.headers["retry-after"]) == auth.LOCKED_S - 7 + 1
+    assert "sentinel user link" in got.json()["remedy"]
+    link = users.login_link(fresh.users, "alice", int(time.time() * 1000), "").rpartition("=")[2]
+    assert fresh.client.post("/v1/login/link", json={"token": link}).status_code == 200
+    assert login("alice", PASSWORD, 133.0 + auth.LOCKED_S).status_code == 200
+    for _ in range(auth.FAILURES_MAX):
+        assert login("nobody", "wrong", 5000.0).status_code == 401
+    got = login("alice", PASSWORD, 5001.0)
+    assert got.status_code == 429 and int(got.headers["retry-after"]) == 60
 
 
-def test_the_limit_is_a_sliding_window_of_bounded_size() -> None:
+def test_attempts_at_once_are_no_more_than_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that wait for their turn are refused once ten have failed."""
+    file = users.UserFile(tmp_path / "users.json")
+    users.add(file, "alice", ["analyst"], 0, PASSWORD)
+    tried: list[str] = []
+
+    def verify(hashed: str, password: str) -> bool:
+        tried.append(password)
+        return False
+
+    monkeypatch.setattr(auth, "verify", verify)
+    gate = auth.Gate(file)
+
+    async def attempts() -> list[Any]:
+        each = (gate.login("alice", f"wrong {n}", f"10.0.0.{n}") for n in range(50))
+        return await asyncio.gather(*each, return_exceptions=True)
+
+    statuses = [error.problem.status for error in asyncio.run(attempts())]
+    assert len(tried) == statuses.count(401) < auth.FAILURES_MAX + auth.VERIFIERS
+    assert statuses.count(429) == 50 - len(tried)
+
+
+def test_a_stream_of_events_ends_with_its_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By logging out, and by doing nothing: what the stream asks about its session is no act."""
+    file = users.UserFile(tmp_path / "users.json")
+    users.add(file, "alice", ["analyst"], 0, PASSWORD)
+    gate = auth.Gate(file, idle_s=100.0)
+    monkeypatch.setattr(auth, "time", clock(1000.0))
+    tokens = [asyncio.run(gate.login("alice", PASSWORD, "10.0.0.1"))[0] for _ in range(2)]
+    first, second = (asyncio.run(gate.principal(token, "10.0.0.1")) for token in tokens)
+    assert gate.is_welcome(first) and gate.is_welcome(second)
+    gate.logout(tokens[0])
+    assert not gate.is_welcome(first) and gate.is_welcome(second)
+    for seconds, is_welcome in ((1060.0, True), (1099.0, True), (1101.0, False)):
+        monkeypatch.setattr(auth, "time", clock(seconds))
+        assert gate.is_welcome(second) is is_welcome
+
+
+def test_a_limit_holds_from_the_last_failure_and_is_of_bounded_size() -> None:
     """Old failures are forgotten, others' don't count, and an attacker can't make it grow."""
-    limiter = auth.Limiter()
+    limiter = auth.Limiter(60.0)
     for second in range(auth.FAILURES_MAX):
         assert limiter.wait_s("a", float(second)) == 0.0
         limiter.failed("a", float(second))
-    assert limiter.wait_s("a", 9.0) == pytest.approx(auth.FAILURE_WINDOW_S - 9.0)
+    assert limiter.wait_s("a", 9.0) == pytest.approx(60.0)
+    assert limiter.wait_s("a", 68.5) == pytest.approx(0.5)
     assert limiter.wait_s("b", 9.0) == 0.0
-    assert limiter.wait_s("a", auth.FAILURE_WINDOW_S) == 0.0
+    assert limiter.wait_s("a", 69.0) == 0.0
+    limiter.failed("a", 69.0)
+    assert limiter.wait_s("a", 69.0) == 0.0
     for number in range(auth.REMEMBERED_MAX + 5):
         limiter.failed(f"x{number}", 9.0)
     assert len(limiter.failures) == auth.REMEMBERED_MAX
+
+
+def test_a_session_without_an_act_ends_in_production(
+    decided: MemoryLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What somebody asks keeps it alive; what a page asks by itself, and the stream of events, does not."""
+    with served(decided, tmp_path, Settings(environment="production")) as found:
+        token = found.client.post("/v1/login", json={"name": "alice", "password": PASSWORD}).json()["token"]
+        of_alice = {"authorization": f"Bearer {token}"}
+        began = time.monotonic()
+
+        def after(seconds: float, path: str = "/v1/me", **headers: str) -> int:
+            monkeypatch.setattr(auth, "time", clock(began + seconds))
+            return found.client.get(path, headers={**of_alice, **headers}).status_code
+
+        assert after(auth.IDLE_S - 1) == 200
+        assert after(2 * auth.IDLE_S - 10) == 200
+        assert after(3 * auth.IDLE_S - 20, **{auth.BACKGROUND: "1"}) == 200
+        assert after(3 * auth.IDLE_S - 15, "/v1/events?seconds=0") == 200
+        assert after(3 * auth.IDLE_S - 5) == 401
+        assert after(3 * auth.IDLE_S - 15) == 401  # it is gone, not asleep
+
+
+def test_a_session_in_development_lasts(fresh: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever tries it on their own machine is not sent away."""
+    token = fresh.client.post("/v1/login", json={"name": "alice", "password": PASSWORD}).json()["token"]
+    began = time.monotonic()
+    for seconds, status in ((auth.SESSION_S - 10, 200), (auth.SESSION_S + 10, 401)):
+        monkeypatch.setattr(auth, "time", clock(began + seconds))
+        assert fresh.client.get("/v1/me", headers={"authorization": f"Bearer {token}"}).status_code == status
 
 
 def test_what_fails_inside_is_told_without_its_details(fresh: Served, capsys: pytest.CaptureFixture[str]) -> None:
