@@ -19,7 +19,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,11 +61,10 @@ def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix() if page.is_relative_to(ROOT) else str(page)
 
 
-def summary(waiting: Callable[[Path], str]) -> str:
-    """How many blocks of all pages are run, and which are not, and why. waiting: why a page is not run, "" if it is."""
+def summary() -> str:
+    """How many blocks of all pages are run, and which are not, and why."""
     found = [each for page in PAGES for each in blocks(page)]
-    left = {each.name: each.not_run or waiting(each.page) for each in found}
-    why = [f"  {name}: {reason}" for name, reason in left.items() if reason]
+    why = [f"  {each.name}: {each.not_run}" for each in found if each.not_run]
     return "\n".join([f"shell blocks: {len(found) - len(why)} run as printed, {len(why)} not run", *why])
 
 

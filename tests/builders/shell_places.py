@@ -29,6 +29,8 @@ PARTITIONS = 2
 PAYMENTS = 12_000
 STREAM = ["--transactions", str(PAYMENTS), "--days", "60", "--accounts", "150", "--fraud-rate", "0.03"]
 """From 2026-01-05 to 2026-03-06, the time of which the pages speak."""
+SEALED = "id,who,amount,time,email\nnewest,a000003,20.00,2026-03-06T23:00:00Z,erika.muster@example.com\n"
+"""The newest payment of the log with tokens."""
 
 Needs = Literal["nothing", "log", "worker", "named", "tokens", "clone"]
 """nothing: a folder. log: the log, and a broker that holds what it was made of. worker: a worker, too. named: as `log`,
@@ -74,25 +76,7 @@ PLACES: dict[str, Needs] = {
 
 HOWTO = "docs/howto/"
 """How-tos start and end a stack of their own."""
-_UNPROVEN = "not seen to run to its end yet"
-WAITING: dict[str, str] = {
-    "docs/api.md": _UNPROVEN,
-    "docs/datasets.md": "its second block is " + _UNPROVEN + "; tests/unit/test_docs.py runs the first",
-    "docs/development.md": _UNPROVEN,
-    "docs/doctor.md": _UNPROVEN,
-    "docs/experiments.md": _UNPROVEN,
-    "docs/learning.md": _UNPROVEN,
-    "docs/partitions.md": "it needs a second log and second topics",
-    "docs/privacy.md": _UNPROVEN,
-    "docs/programs.md": _UNPROVEN,
-    "docs/queries.md": _UNPROVEN,
-    "docs/run.md": _UNPROVEN,
-    "docs/tutorial.md": "the installation makes it long: python -m benchmarks.newcomer",
-}
-"""Pages whose blocks the suite does not run yet, and why; so with the how-tos. Empty is the aim."""
-
-ON_PORT_8700 = {"README.md", "docs/api.md", "docs/console.md", "docs/run.md", "docs/tutorial.md"}
-"""Pages that start the console at its own port, one at a time."""
+_ON_PORT_8700 = {"README.md", "docs/api.md", "docs/console.md", "docs/run.md", "docs/tutorial.md"}
 
 
 def needs(page: Path) -> Needs:
@@ -101,10 +85,9 @@ def needs(page: Path) -> Needs:
     return "nothing" if name.startswith(HOWTO) else PLACES[name]
 
 
-def waiting(page: Path) -> str:
-    """Why the suite does not run the page yet; "" if it does."""
-    name = shell_pages.name_of(page)
-    return "starts a stack of its own, and was run by hand" if name.startswith(HOWTO) else WAITING.get(name, "")
+def is_on_port_8700(name: str) -> bool:
+    """Whether a page starts the console at its own port, one page at a time."""
+    return name in _ON_PORT_8700 or name.startswith(HOWTO)
 
 
 class Bank(NamedTuple):
@@ -117,26 +100,29 @@ class Bank(NamedTuple):
 
 @contextmanager
 def bank(directory: Path, broker: Broker, *, tokens: bool = False) -> Iterator[Bank]:
-    """Make the log: send the stream, decide it, and publish its reference tables. Topics are named after the kind."""
+    """Make the log: send the stream, decide it, and publish its reference tables. The one with tokens has topics of its
+    own.
+    """
     files = directory / "files"
     files.mkdir(parents=True)
-    kind = "tokens" if tokens else "bank"
+    kind = "tokens." if tokens else ""
     s = wiring.settings(
         None,
         kafka_servers=broker.bootstrap,
         redis_host="127.0.0.1",
         partitions=PARTITIONS,
-        consumer_group=f"{kind}-maker",
-        transactions_topic=f"{kind}.transactions",
-        feedback_topic=f"{kind}.feedback",
-        dead_letter_topic=f"{kind}.rejects",
+        consumer_group=f"{kind}maker",
+        transactions_topic=f"{kind}transactions",
+        feedback_topic=f"{kind}feedback",
+        dead_letter_topic=f"{kind}rejects",
     )
     kafka_client.create_topics(s, [s.transactions_topic, s.feedback_topic, s.dead_letter_topic])
     with Valkey(directory / "valkey") as server:
         s = msgspec.structs.replace(s, redis_port=server.port)
         environment = {**os.environ, **variables(s), "PYTHONPATH": str(shell_pages.ROOT)}
         if tokens:
-            environment["SENTINEL_TOKENISE"] = "true"
+            environment |= {"SENTINEL_TOKENISE": "true", "SENTINEL_SEALED_ATTRIBUTES": "email"}
+            (files / "newest.csv").write_text(SEALED)
 
         def sentinel(*arguments: str) -> None:
             command = [*shell_pages.SENTINEL, *arguments]
@@ -144,6 +130,10 @@ def bank(directory: Path, broker: Broker, *, tokens: bool = False) -> Iterator[B
 
         # Before the worker starts: one that keeps up with a stream at full speed takes verdicts before payments.
         sentinel("produce", *STREAM)
+        if tokens:
+            columns = ["--attributes", "email", "--column", "account_id=who"]
+            sentinel("map", "newest.csv", "--write", "newest.toml", *columns)
+            sentinel("produce", "--dataset", "custom", "newest.csv", "--mapping", "newest.toml")
         stats = directory / "worker.json"
         log_file = (directory / "worker.log").open("wb")
         worker = subprocess.Popen(
@@ -155,7 +145,8 @@ def bank(directory: Path, broker: Broker, *, tokens: bool = False) -> Iterator[B
         )
         try:
             with closing(wiring.open_log(s)) as log:
-                until(lambda: sum(log.length(p, "scores") for p in range(PARTITIONS)) >= PAYMENTS, 300.0)
+                count = PAYMENTS + int(tokens)
+                until(lambda: sum(log.length(p, "scores") for p in range(PARTITIONS)) >= count, 300.0)
             sentinel("reference")
         finally:
             worker.terminate()
@@ -190,6 +181,8 @@ def run(page: Path, folder: Path, made: Callable[[bool], Bank]) -> str:
         server = running.enter_context(Valkey(data / "valkey"))
         s = msgspec.structs.replace(origin.settings, redis_port=server.port, consumer_group=folder.name)
         environment = variables(s) | {"SENTINEL_SNAPSHOT_DIRECTORY": str(data / "snapshots")}
+        if page.name == "partitions.md":  # whose settings file says the rest
+            environment = {name: environment[name] for name in ("KAFKA_SERVERS", "REDIS_HOST", "REDIS_PORT")}
         if wanted == "tokens":
             environment["SENTINEL_TOKENISE"] = "true"
         if wanted == "worker":

@@ -12,11 +12,7 @@ from console.stack import Broker
 from tests.builders import shell_pages, shell_places
 from tests.builders.shell_places import Bank
 
-RUN = [
-    page
-    for page in shell_pages.PAGES
-    if any(not each.not_run for each in shell_pages.blocks(page)) and not shell_places.waiting(page)
-]
+RUN = [page for page in shell_pages.PAGES if any(not each.not_run for each in shell_pages.blocks(page))]
 """The pages that have something to run."""
 
 
@@ -40,8 +36,8 @@ def banks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[bool],
 def parameters() -> list[object]:
     """The pages. Those that need the console's port run first, in one process, one after the other."""
     names = [(page, shell_pages.name_of(page)) for page in RUN]
-    names.sort(key=lambda each: each[1] not in shell_places.ON_PORT_8700)
-    grouped = ["port" if name in shell_places.ON_PORT_8700 else name for _, name in names]
+    names.sort(key=lambda each: not shell_places.is_on_port_8700(each[1]))
+    grouped = ["port" if shell_places.is_on_port_8700(name) else name for _, name in names]
     marks = [[pytest.mark.xdist_group(group)] for group in grouped]
     return [pytest.param(page, id=name, marks=mark) for (page, name), mark in zip(names, marks, strict=True)]
 
