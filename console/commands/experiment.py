@@ -142,6 +142,8 @@ def start(
 def _tell_memory(log: EventLog, plan: Plan) -> None:
     identity = required(control_stream.current(log).identity)
     size = acts.account_bytes(log, {arm.program for arm in plan.arms if arm.program})
+    if not size:
+        return
     most = size * identity.accounts_max / 1e6
     print(
         f"the arms' programs keep {size:,} bytes more for each account, in the experiment or not, as long as it runs:"

@@ -73,7 +73,10 @@ def check(file: File, as_json: Json = False) -> None:
     if as_json:
         print_json({"valid": True, "digest": loaded.digest, "program": loaded.program.label, **_counts(loaded)})
         return
-    print_fields({"program": loaded.program.label, "digest": loaded.digest, **_counts(loaded)})
+    counts = _counts(loaded)
+    if not counts["costliest"]:
+        del counts["costliest"], counts["costliest_bytes"]
+    print_fields({"program": loaded.program.label, "digest": loaded.digest, **counts})
 
 
 def _problem(each: Problem) -> dict[str, Any]:

@@ -15,10 +15,12 @@ from projections.views.programs import PROGRAMS, ProgramRegistry, Said, Service,
 
 def served(
     context: typer.Context,
-    at: Annotated[str, typer.Option("--at", help="A time (2026-03-01T12:00Z), p07:1-533 or c12.")],
+    at: Annotated[
+        str | None, typer.Option("--at", help="A time (2026-03-01T12:00Z), p07:1-533 or c12. Default: now.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Tell which programs decided at a time, also in an experiment's arms, and who let them, and why."""
+    """Tell which programs decide, or decided at a time, also in an experiment's arms, and who let them, and why."""
     with opened_states(context, at) as states:
         registry, moment = states.of_control(PROGRAMS), states.as_of
         held = states.of_control(EXPERIMENTS)
