@@ -4,24 +4,28 @@ and a real Redis, and each of its processes runs from the image's files with its
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from tests.builders.bank import until
 from tests.builders.deployments import DOCKER, Deployed, compose, interpolated, moved, of_compose
-from tests.builders.image_processes import ImageProcess, installed
+from tests.builders.image_processes import SECONDS, ImageProcess, installed
 from tests.integration.apache_kafka import kafka_jars
 from tests.integration.servers import NO_RETRY, Server, free_port
 
@@ -34,6 +38,7 @@ TOOLS = {
     "kafka-acls.sh": "org.apache.kafka.tools.AclCommand",
 }
 """Kafka's scripts, and what they run."""
+PAYMENTS = 301
 JAVA = "-Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto"
 
 
@@ -246,9 +251,10 @@ def test_the_log_server_knows_its_users_only(place: Place) -> None:
     assert ssl.get_server_certificate(("127.0.0.1", place.redis.port)) and context.verify_mode == ssl.CERT_REQUIRED
 
 
-def test_everything_starts_in_the_profile_production(place: Place) -> None:
+def test_everything_works_in_the_profile_production(place: Place) -> None:
     """The worker begins the log, the script fills the roster and requires identity, then everything starts, the worker
-    again. The notary leaves an anchor, the archiver archives, and `doctor` finds nothing that production lacks.
+    again. Payments by Kafka and by the API are decided; the archiver archives them and trims the log, and all are
+    decided again to the same bits. The notary leaves an anchor, and `doctor` finds nothing that production lacks.
     """
     deployed = {each.name: each for each in of_compose(FILE)}
     processes = {name: place.process(each) for name, each in deployed.items()}
@@ -264,7 +270,13 @@ def test_everything_starts_in_the_profile_production(place: Place) -> None:
         worker.wait("/readyz")
         for process in processes.values():
             process.wait("/livez")
-        assert "archived" in archiver.run(*deployed["archiver"].commands[0])
+        _pay(admin, processes["console"])
+        state = until(lambda: _replayed(admin, PAYMENTS), SECONDS)
+        archive, trim = deployed["archiver"].commands
+        assert f"{PAYMENTS} transactions" in archiver.run(*archive)
+        archiver.run(*trim)
+        archiver.run(*trim, "--hot-hours", "0")
+        assert _replayed(admin, PAYMENTS) == state
         assert re.fullmatch(r"stream-sentinel/\S+", processes["notary"].run("anchor", "--public").strip())
         assert [*(place.folder / "volumes" / "anchors").rglob("*")]
         doctor = ["sentinel", "doctor"]
@@ -274,6 +286,31 @@ def test_everything_starts_in_the_profile_production(place: Place) -> None:
         assert not re.search(r"^FAIL +profile", said, re.M), said
         assert "the settings have all that production requires" in said
         assert worker.stop() == 0
+
+
+def _pay(admin: ImageProcess, console: ImageProcess) -> None:
+    """Send all payments but one to Kafka, and the last by the API, which answers with the decision."""
+    admin.run("produce", "--transactions", str(PAYMENTS - 1), "--accounts", "30", "--now")
+    users = ["--users", "users/users.json"]
+    console.run("user", "add", "shop", "--role", "submitter", *users)
+    token = console.run("user", "token", "shop", *users).strip()
+    address = until(lambda: re.search(r"listening on http://\S+:(\d+)", console.log.read_text()), SECONDS)
+    payment = {"transaction_id": "by-api", "account_id": "a1", "amount": 12.5, "currency": "EUR"}
+    answer = httpx.post(
+        f"http://127.0.0.1:{address[1]}/v1/decisions",
+        headers={"authorization": f"Bearer {token}"},
+        json={**payment, "occurred_at": int(time.time() * 1000)},
+        timeout=60.0,
+    )
+    assert answer.json()["decision"] == "approve", answer.text
+
+
+def _replayed(admin: ImageProcess, count: int) -> dict[str, str]:
+    """The digests of what a replay of so many decisions comes to; {} while there are not so many."""
+    found = json.loads(admin.run("replay", "--verify", "--max-late", "1", "--json"))
+    assert found["identical"] == found["decisions"]
+    state: dict[str, str] = found["state"] if found["decisions"] == count else {}
+    return state
 
 
 def _as_admin(place: Place, admin: ImageProcess) -> str:
