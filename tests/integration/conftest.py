@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import shell_pages, shell_places
+from tests.builders import shell_pages
 from tests.integration.apache_kafka import ApacheKafka, missing_for_kafka
 from tests.integration.servers import RedisCluster, RedisServer, missing_for_redis
 from tests.integration.small_disk import SmallDisk, missing_for_mounts, small_disk
@@ -27,11 +27,25 @@ def need(missing: str | None) -> None:
     pytest.skip(missing)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist writes the groups into the tests' names
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one process, since they share servers, and those of the browser, since they share a bank.
+    Simulations share nothing.
+    """
+    here = Path(__file__).parent
+    for item in items:
+        if not item.path.is_relative_to(here) or item.get_closest_marker("xdist_group") is not None:
+            continue
+        if item.path.name != "test_simulation.py":
+            group = "browser" if item.path.parent.name == "browser" else item.path.name
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say which shell blocks of the documents were run, and which are not."""
     reports = [each for kind in ("passed", "failed") for each in terminalreporter.stats.get(kind, [])]
     if any("test_shell_blocks.py::test_a_page_runs" in getattr(each, "nodeid", "") for each in reports):
-        terminalreporter.write_line(shell_pages.summary(shell_places.waiting))
+        terminalreporter.write_line(shell_pages.summary())
 
 
 @pytest.fixture(scope="session")

@@ -35,8 +35,10 @@ NO_RETRY = Retry(NoBackoff(), 0)
 
 # Below the range that Linux takes outgoing ports from: a client that keeps dialling a killed server's port could
 # otherwise be given that very port, connect to itself, and keep the server from coming back.
-_ports = itertools.cycle(range(20_000, 32_000))
-for _ in range(os.getpid() * 7 % 12_000):
+# Each process of pytest-xdist has a part of its own.
+_PART = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
+_ports = itertools.cycle(range(20_000 + 3_000 * _PART, 23_000 + 3_000 * _PART))
+for _ in range(os.getpid() * 7 % 3_000):
     next(_ports)
 
 
