@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, sync_playwright
 
 from console.stack import is_free
@@ -47,6 +48,8 @@ def run(source: Path, *, cold: bool = False) -> dict[str, Any]:
         reader = Reader(folder, _environment(source, folder, cold=cold))
         try:
             return _followed(reader, browser.new_page(viewport={"width": 1366, "height": 768}))
+        except (PlaywrightError, OSError) as error:
+            raise SystemExit(f"{error}\n{reader.said()[-4000:]}") from None
         finally:
             reader.close()
             browser.close()
@@ -147,7 +150,8 @@ def _case_shown(page: Page) -> float:
     began = time.monotonic()
     page.keyboard.press("g")
     page.keyboard.press("q")
-    page.wait_for_selector("td:has-text('anna')")
+    page.wait_for_url("**/queue**")
+    page.wait_for_selector("table[aria-label=cases] td:has-text('anna')")
     page.keyboard.press("Enter")
     page.wait_for_url("**/case/**")
     page.wait_for_selector("text=anna")
