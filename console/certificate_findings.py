@@ -29,6 +29,7 @@ def certificate_findings(s: Settings) -> Iterator[Finding]:
         "redis_certificate_file": s.redis_certificate_file,
         "kafka_ca_file": str(kafka.get("ssl.ca.location", "")),
         "kafka_certificate_file": str(kafka.get("ssl.certificate.location", "")),
+        "schema_registry_ca_file": s.schema_registry_ca_file,
     }
     for setting, name in files.items():
         if name:

@@ -62,6 +62,11 @@ def _kafka_transport(s: Settings) -> Iterator[Missing]:
         )
 
 
+def _registry_transport(s: Settings) -> Iterator[Missing]:
+    if s.schema_registry and not s.schema_registry.startswith("https://"):
+        yield Missing("the schema registry is reached without TLS", "let schema_registry begin with https://")
+
+
 def _secrets(s: Settings) -> Iterator[Missing]:
     for name in s.secrets_in_file:
         where = {
@@ -131,6 +136,7 @@ def _tokens_in_log(state: ControlState) -> Iterator[Missing]:
 REQUIREMENTS: dict[str, Check] = {
     "TLS and a user on the log server": _log_server_transport,
     "TLS and a user on Kafka": _kafka_transport,
+    "TLS to the schema registry": _registry_transport,
     "secrets outside the settings file": _secrets,
     "folders of this user alone": folder_gaps,
     "an identity": _identity,
@@ -140,7 +146,7 @@ REQUIREMENTS: dict[str, Check] = {
 """By name, in the order in which they are reported."""
 WITHOUT_VAULT = frozenset({"tokens instead of identifiers"})
 """Unused by a service that makes no tokens and opens none: it should not have the vault's key."""
-LOG_ONLY = WITHOUT_VAULT | {"TLS and a user on Kafka"}
+LOG_ONLY = WITHOUT_VAULT | {"TLS and a user on Kafka", "TLS to the schema registry"}
 """Unused by a service that only reads and writes the log: it should have no password for Kafka either."""
 LOG_REQUIREMENTS: dict[str, LogCheck] = {
     "identity required by the log": _roster,

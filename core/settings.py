@@ -58,6 +58,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Publish every decision here; "" publishes none."""
     dead_letter_topic: str = "transactions.rejects"
     """Copies of rejected messages; "" sends none (they are kept in the log in any case)."""
+    schema_registry: str = ""
+    """URL of the schema registry whose IDs messages in its wire format name; "" for none: messages are JSON."""
+    schema_registry_ca_file: str = ""
+    schema_registry_username: str = ""
+    schema_registry_password_file: str = ""
     partitions: int = 12
     partitioner: Literal["murmur2", "crc32"] = "murmur2"
     """How the topics' producers choose a key's partition: murmur2 is the default of Java's client, crc32 that of
@@ -320,5 +325,15 @@ def _check(settings: Settings, origin: Mapping[str, str]) -> None:
         for name in (f"{server}_ca_file", certificate):
             if getattr(settings, name) and not getattr(settings, f"{server}_tls"):
                 fail(name, f"has no effect without {server}_tls = true")
+    registry = settings.schema_registry
+    if registry and not registry.startswith(("http://", "https://")):
+        fail("schema_registry", "must begin with http:// or https://")
+    if "@" in registry.partition("://")[2].partition("/")[0]:
+        fail("schema_registry", "must not hold a password: set schema_registry_username and its file")
+    for name in ("ca_file", "username", "password_file"):
+        if getattr(settings, f"schema_registry_{name}") and not registry:
+            fail(f"schema_registry_{name}", "has no effect without schema_registry")
+    if bool(settings.schema_registry_username) != bool(settings.schema_registry_password_file):
+        fail("schema_registry_username", "is of use only together with schema_registry_password_file")
     if settings.kafka_sasl and not settings.kafka_username:
         fail("kafka_sasl", "kafka_username must be set too")

@@ -40,6 +40,8 @@ REASONS: dict[str, str] = {
     "too_large": f"the value is larger than {VALUE_BYTES_MAX} bytes",
     "not_utf8": "the value is not UTF-8",
     "not_json": "the value is not one JSON document",
+    "unknown_schema": "the schema registry has no schema of the ID that the message names",
+    "not_by_schema": "the message can't be read by the schema that it names",
     "too_deep": "the JSON is nested too deeply",
     "duplicate_key": "an object names a key twice",
     "wrong_type": "a field has the wrong type, or the value is not an object",

@@ -35,6 +35,7 @@ from ingest.intake import Message, Side
 from ingest.parking import Trouble
 from ingest.partition import Owned
 from ingest.unreadable import CODES, BadBatch
+from ingest.wire_format import WireFormat
 
 _message = partial(tuple.__new__, Message)
 
@@ -72,6 +73,7 @@ class Fetcher:
         """failed: told of a partition that can be read no further."""
         self._settings = settings
         self._traces = settings.tracing
+        self._wire = WireFormat.of(settings)
         self._owned = owned
         self._failed = failed
         self._logger = telemetry.logger()
@@ -141,7 +143,7 @@ class Fetcher:
         is_feedback = topic == self._settings.feedback_topic
         now = time.time() * 1000.0
         self._unbalanced += len(messages)
-        taken, traces = 0, self._traces
+        taken, traces, wire = 0, self._traces, self._wire
         for m in messages:
             partition, offset = m.partition(), m.offset()
             error = m.error()
@@ -153,15 +155,24 @@ class Fetcher:
                 continue
             side = owned.intake.feedback if is_feedback else owned.intake.transactions
             side.at_end = False
+            value, fault = m.value(), None
+            if wire is not None:
+                if side.halted:
+                    continue
+                try:
+                    value, fault = wire.read(value)
+                except Unavailable as said:
+                    side.halted = True
+                    self._failed(owned.partition, Trouble("schema_unavailable", f"{topic}[{partition}]: {said}"))
+                    continue
             kind, timestamp = m.timestamp()
             appended_at = timestamp if kind == TIMESTAMP_LOG_APPEND_TIME else 0
             placed = side.place(timestamp, now)
-            value = m.value()
             size = len(value or b"")
             side.size += size
             taken += size
             trace = of_headers(m.headers()) if traces else None
-            side.records.append(_message((offset, placed, m.key(), value, now, appended_at, trace)))
+            side.records.append(_message((offset, placed, m.key(), value, now, appended_at, trace, fault)))
         self._unbalanced_bytes += taken
 
     def _judge(
@@ -171,7 +182,8 @@ class Fetcher:
         owned = self._owned.get(partition) if partition is not None else None
         if code == KafkaError._PARTITION_EOF:
             if owned is not None:
-                (owned.intake.feedback if is_feedback else owned.intake.transactions).at_end = True
+                side = owned.intake.feedback if is_feedback else owned.intake.transactions
+                side.at_end = not side.halted
         elif error.fatal() or code in _OUT:
             raise Unavailable(f"this worker is no longer in the group: {error.str()}")
         elif partition is not None and partition >= 0 and code in _EXPIRED:

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from core.errors import BadInput
 from core.receipt import AHEAD_MS
 from core.trace_context import TraceContext
 
@@ -32,7 +33,8 @@ TAKE_BYTES_MAX = 4 * 1024 * 1024
 class Message(NamedTuple):
     """A Kafka record. Times in epoch ms. timestamp: where it belongs among the other topic's records (`Side.place`).
     fetched_at: when this process got it. appended_at: the broker's time of the append (LogAppendTime), 0 if the topic
-    has the producer's time. trace: where it comes from, if the process traces (`ingest.batch_spans`).
+    has the producer's time. trace: where it comes from, if the process traces (`ingest.batch_spans`). fault: why it
+    can't be read by the schema that it names (`ingest.wire_format`).
     """
 
     offset: int
@@ -42,17 +44,21 @@ class Message(NamedTuple):
     fetched_at: float = 0.0
     appended_at: int = 0
     trace: TraceContext | None = None
+    fault: BadInput | None = None
 
 
 @dataclass(slots=True)
 class Side:
     """One topic's records of the partition. at_end: Kafka had no more when last asked. last: the timestamp by which the
-    newest record was placed. size: bytes of the values held, as far as they were fetched (`ingest.fetching`).
+    newest record was placed. size: bytes of the values held, as far as they were fetched (`ingest.fetching`). halted:
+    the next record must wait for what reads it, so none is taken, and the end is not reached: later records of the
+    other side wait for it, too.
     """
 
     records: deque[Message] = field(default_factory=deque)
     at_end: bool = False
     paused: bool = False
+    halted: bool = False
     last: int = 0
     size: int = 0
 

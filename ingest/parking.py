@@ -23,6 +23,7 @@ log) is retried, and then ends the worker.
     corrupt_batch          a batch's checksum differs (ingest.unreadable)     a replica has it; `accept-loss`
     unreadable_batch       a batch that can't be passed now                   by itself
     topic_unavailable      the topic is missing, or may not be read           the topic or the right is there again
+    schema_unavailable     the schema registry does not answer                by itself
     append_refused         the log refuses the batch                          depends on the reason
     internal_error         a bug of ours                                      a release
 

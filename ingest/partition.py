@@ -202,7 +202,8 @@ class Owned:
                 if event.account_id not in known:
                     self._check_partition(event.account_id)
             except BadInput as error:
-                pending.malformed.append(_rejected("feedback", message, position, error, pending.card_data))
+                fault = message.fault or error
+                pending.malformed.append(_rejected("feedback", message, position, fault, pending.card_data))
                 continue
             subject = subject_of(event) if event.key else ""  # of the event as it was signed: it may hold tokens soon
             events.append((message, replace(event, recorded_at=pending.recorded_at, subject=subject)))
@@ -227,7 +228,8 @@ class Owned:
                     self._check_partition(transaction.account_id)
             except BadInput as error:
                 position = Position(self.generations[0], message.offset + 1)
-                pending.malformed.append(_rejected("transactions", message, position, error, pending.card_data))
+                fault = message.fault or error
+                pending.malformed.append(_rejected("transactions", message, position, fault, pending.card_data))
                 continue
             transactions.append(transaction)
             accepted.append(message)

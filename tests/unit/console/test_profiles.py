@@ -35,6 +35,7 @@ LACKS: list[tuple[dict[str, Any], str]] = [
     ({"redis_password": ""}, "TLS and a user on the log server"),
     ({"kafka_tls": False}, "TLS and a user on Kafka"),
     ({"kafka_sasl": ""}, "TLS and a user on Kafka"),
+    ({"schema_registry": "http://registry"}, "TLS to the schema registry"),
     ({"identity_key": ""}, "an identity"),
     ({"vault_key": ""}, "tokens instead of identifiers"),
     ({"anchors": {}}, "anchors outside the log"),
