@@ -326,14 +326,21 @@ def _check(settings: Settings, origin: Mapping[str, str]) -> None:
             if getattr(settings, name) and not getattr(settings, f"{server}_tls"):
                 fail(name, f"has no effect without {server}_tls = true")
     registry = settings.schema_registry
-    if registry and not registry.startswith(("http://", "https://")):
-        fail("schema_registry", "must begin with http:// or https://")
-    if "@" in registry.partition("://")[2].partition("/")[0]:
-        fail("schema_registry", "must not hold a password: set schema_registry_username and its file")
+    scheme, _, rest = registry.partition("://")
+    where = origin.get("schema_registry", "default")  # without the value: there may be a password in it
+    if registry and (scheme not in ("http", "https") or not rest.partition("/")[0]):
+        raise BadInput(f"{where}: schema_registry must be http:// or https:// and a host")
+    if "@" in rest.partition("/")[0]:
+        raise BadInput(
+            f"{where}: schema_registry must not hold a password: set schema_registry_username and"
+            " schema_registry_password_file"
+        )
     for name in ("ca_file", "username", "password_file"):
         if getattr(settings, f"schema_registry_{name}") and not registry:
             fail(f"schema_registry_{name}", "has no effect without schema_registry")
-    if bool(settings.schema_registry_username) != bool(settings.schema_registry_password_file):
+    if settings.schema_registry_username and not settings.schema_registry_password_file:
         fail("schema_registry_username", "is of use only together with schema_registry_password_file")
+    if settings.schema_registry_password_file and not settings.schema_registry_username:
+        fail("schema_registry_password_file", "is of use only together with schema_registry_username")
     if settings.kafka_sasl and not settings.kafka_username:
         fail("kafka_sasl", "kafka_username must be set too")

@@ -55,7 +55,11 @@ a topic was made again (`ingest.topic_watch`)."""
 
 
 class Trouble(Corrupt):
-    """What keeps a worker from one partition. `code`: see the module's docstring."""
+    """What keeps a worker from one partition. `code`: see the module's docstring. is_passed: it is passed, once what
+    came before is decided.
+    """
+
+    is_passed = False
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -103,8 +107,12 @@ class Parking:
     _refused: dict[int, tuple[Head, int]] = field(default_factory=dict)
 
     def fail(self, partition: int, error: Exception) -> None:
-        """Note that the partition can be read no further. It is parked when what was read before is decided."""
-        self._failing.setdefault(partition, (error, time.monotonic()))
+        """Note that the partition can be read no further. It is parked when what was read before is decided. What keeps
+        it from deciding counts more than a batch of the other topic that could be passed then.
+        """
+        known, since = self._failing.get(partition, (error, time.monotonic()))
+        is_passable = isinstance(known, Trouble) and known.is_passed
+        self._failing[partition] = (error if is_passable else known), since
 
     def is_refused(self, partition: int, head: Head) -> bool:
         """Count an append that the log refused at this head; whether it was the last of REFUSED_MAX in a row."""

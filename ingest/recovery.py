@@ -40,8 +40,17 @@ class Recovery:
         self.fetcher: Fetcher | None = None
 
     def pass_or_park(self, partition: int, error: Exception) -> None:
-        """What was read of the partition is decided. Jump over a batch that can never be read; else park it."""
+        """What was read of the partition is decided. Jump over a batch that can never be read; else park it. While what
+        came before the batch waits for the other topic, the batch waits, too.
+        """
         if isinstance(error, BadBatch) and error.code == UNREADABLE:
+            owned = self._ownership.partitions.get(partition)
+            if owned is not None:
+                intake = owned.intake
+                side = intake.feedback if error.topic == self._settings.feedback_topic else intake.transactions
+                if side.records or side.halted:
+                    self._parking.fail(partition, error)
+                    return
             try:
                 losses.skip(self._log, self._settings, self._control(), error)
             except SentinelError as failure:

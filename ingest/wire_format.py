@@ -41,11 +41,12 @@ TIMEOUT_S = 2.0
 ANSWER_S = 3.0
 """For a whole answer: whoever sends it byte by byte must not hold up a worker."""
 ANSWER_BYTES_MAX = 1024 * 1024
+_PIECE_BYTES = 65_536
 AGAIN_S = 3.0
 """After the registry did not answer, nobody asks it again for so long; so with an ID that it does not have."""
 ASKED_S, ASKED_WITHIN_S = 3.0, 15.0
 """How much of so long a worker may spend on questions: else unknown IDs would hold up its other partitions."""
-SCHEMAS_MAX = 1_000
+SCHEMAS_MAX = 256
 _NO_SCHEMA = 40403
 """What a registry says of an ID that it does not have; a wrong address in it gets another 404."""
 Read = Callable[[bytes], bytes]
@@ -68,11 +69,12 @@ class WireFormat:
     def __init__(self, url: str, login: tuple[str, str] | None, ca_file: str = "") -> None:
         """ca_file: certificates of the authorities to trust, "" for the usual ones."""
         import requests  # it takes a while, and few need it
+        from requests.auth import HTTPBasicAuth
 
         self._url = url.rstrip("/")
         self._session = requests.Session()
         if login is not None:
-            self._session.auth = (login[0].encode(), login[1].encode())  # as UTF-8
+            self._session.auth = HTTPBasicAuth(login[0].encode(), login[1].encode())  # as UTF-8
         self._session.trust_env = False  # no login from a .netrc, no proxy
         self._session.verify = ca_file or True
         accept = "application/vnd.schemaregistry.v1+json, application/json"
@@ -81,6 +83,7 @@ class WireFormat:
         self._known: OrderedDict[int, Read | BadInput] = OrderedDict()
         self._absent: dict[int, float] = {}  # when it was asked for in vain
         self._failed: tuple[float, str] = (-AGAIN_S, "")
+        self._refused: dict[int, tuple[float, str]] = {}  # when, and how, it answered about one ID
         self._asked: deque[tuple[float, float]] = deque()  # when a question ended, and how long it took
         self._asking: threading.Thread | None = None
 
@@ -97,9 +100,11 @@ class WireFormat:
 
     def read(self, value: bytes | None) -> tuple[bytes | None, BadInput | None]:
         """The message's JSON; or, if it can't be read, its head and why. Raises Unavailable."""
-        if not value or value[0] != MAGIC or len(value) > VALUE_BYTES_MAX:
+        if not value or value[0] != MAGIC:
             return value, None
         head = value[:HEAD_BYTES]
+        if len(value) > VALUE_BYTES_MAX:
+            return head, BadInput(f"the message is larger than {VALUE_BYTES_MAX} bytes", reason="too_large")
         if len(value) < HEAD_BYTES:
             return head, BadInput("the message ends within the schema's ID", reason="not_by_schema")
         reader = self._reader(int.from_bytes(value[1:HEAD_BYTES], "big"))
@@ -131,30 +136,36 @@ class WireFormat:
 
     def _fetched(self, number: int, now: float) -> Read | BadInput | None:
         """As `_reader`; None if the registry does not have the schema."""
-        at, why = self._failed
-        if now - at < AGAIN_S:
-            raise Unavailable(why)
+        for at, why in (self._failed, self._refused.get(number, self._failed)):
+            if now - at < AGAIN_S:
+                raise Unavailable(why)
         while self._asked and now - self._asked[0][0] > ASKED_WITHIN_S:
             self._asked.popleft()
         if sum(seconds for _, seconds in self._asked) > ASKED_S:
             raise self._unavailable("it was asked for too many schemas")
-        status, content = self._ask(number)
-        self._asked.append((time.monotonic(), time.monotonic() - now))
-        if status == 404 and _error_code(content) == _NO_SCHEMA:
+        try:
+            return self._judged(number, *self._ask(number))
+        finally:
+            self._asked.append((time.monotonic(), time.monotonic() - now))
+
+    def _judged(self, number: int, status: int, content: bytes | None) -> Read | BadInput | None:
+        if content is None and status == 200:
+            return BadInput(f"schema {number} is larger than {ANSWER_BYTES_MAX} bytes", reason="not_by_schema")
+        if status == 404 and _error_code(content or b"") == _NO_SCHEMA:
             return None
         if status != 200:
-            raise self._unavailable(f"HTTP {status}")
+            raise self._unavailable(f"HTTP {status}", number)
         try:
-            answer = msgspec.json.decode(content, type=_Answer)
+            answer = msgspec.json.decode(content or b"", type=_Answer)
         except UNDECODABLE:
-            raise self._unavailable("its answer is not a schema registry's") from None
+            raise self._unavailable("its answer is not a schema registry's", number) from None
         return _reader_of(number, answer)
 
-    def _ask(self, number: int) -> tuple[int, bytes]:
-        """The status and content of the registry's answer, which has ANSWER_S."""
+    def _ask(self, number: int) -> tuple[int, bytes | None]:
+        """The status and content of the registry's answer, which has ANSWER_S; None for a content that is too large."""
         if self._asking is not None and self._asking.is_alive():
             raise self._unavailable("an earlier answer is not complete")
-        said: list[tuple[int, bytes] | str] = []
+        said: list[tuple[int, bytes | None] | str] = []
 
         def ask() -> None:
             try:
@@ -169,14 +180,26 @@ class WireFormat:
             raise self._unavailable(str(said[0]) if said else "too slow")
         return said[0]
 
-    def _get(self, url: str) -> tuple[int, bytes]:
+    def _get(self, url: str) -> tuple[int, bytes | None]:
+        deadline, content = time.monotonic() + ANSWER_S, bytearray()
         with self._session.get(url, timeout=TIMEOUT_S, allow_redirects=False, stream=True) as answer:
-            content = answer.raw.read(ANSWER_BYTES_MAX + 1, decode_content=False)
-            return (answer.status_code, content) if len(content) <= ANSWER_BYTES_MAX else (answer.status_code, b"")
+            while piece := answer.raw.read1(_PIECE_BYTES, decode_content=False):
+                content += piece
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+                if len(content) > ANSWER_BYTES_MAX:
+                    return answer.status_code, None
+            return answer.status_code, bytes(content)
 
-    def _unavailable(self, why: str) -> Unavailable:
+    def _unavailable(self, why: str, number: int | None = None) -> Unavailable:
+        """number: the ID that alone is concerned."""
         said = f"the schema registry at {self._url} does not answer ({why}): messages that name its schemas wait"
-        self._failed = time.monotonic(), said
+        if number is None:
+            self._failed = time.monotonic(), said
+        else:
+            if len(self._refused) >= SCHEMAS_MAX:
+                self._refused.clear()
+            self._refused[number] = time.monotonic(), said
         return Unavailable(said)
 
 
@@ -204,12 +227,17 @@ def _reader_of(number: int, answer: _Answer) -> Read | BadInput:
         read = avro.reader(answer.schema)
     except avro.NotSupported as error:
         return BadInput(f"schema {number} is not supported: {error}", reason="not_by_schema")
+    except Exception as error:  # noqa: BLE001 - a schema of others must not end a worker, whatever we have overlooked
+        return BadInput(f"schema {number} is not readable ({type(error).__name__})", reason="not_by_schema")
 
     def to_json(payload: bytes) -> bytes:
         try:
             content = _encode(read(payload))
         except avro.Malformed as error:
             raise BadInput(f"not a record of schema {number}: {error}", reason=error.reason) from None
+        except Exception as error:  # noqa: BLE001 - nor may a message
+            said = f"not readable by schema {number} ({type(error).__name__})"
+            raise BadInput(said, reason="not_by_schema") from None
         if len(content) > VALUE_BYTES_MAX:
             raise BadInput(f"as JSON, the record is larger than {VALUE_BYTES_MAX} bytes", reason="too_large")
         return content

@@ -16,6 +16,7 @@ from core.log.base import EventLog
 from ingest import losses, parking
 from tests import worker_harness as h
 from tests.builders import record_batches as rb
+from tests.builders.registry import Registry
 from tests.worker_harness import Stage, Threaded
 
 P = 1
@@ -84,6 +85,36 @@ def test_a_batch_that_cannot_be_unpacked_is_passed(on: Stage, kind: str) -> None
     h.assert_everything_once(on, first + second)
     with on.log() as log:
         assert len(skipped(log)) == 1
+
+
+def test_a_batch_is_not_passed_before_what_waits_for_the_other_topic(
+    broker: Broker, valkey_server: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A verdict can't be read while a schema registry is down. The payments after it wait, and so does the batch after
+    those: passing it would pass them, too.
+    """
+    monkeypatch.setattr(parking, "WAIT_FIRST_S", 0.3)
+    monkeypatch.setattr(parking, "WAIT_MAX_S", 0.3)
+    address = (broker.bootstrap, valkey_server.host, valkey_server.port)
+    with Registry(schemas={1: ("JSON", "{}")}, status=503) as registry:
+        on = h.stage(*address, tmp_path, dead_letter_topic="", schema_registry=registry.url)
+        on.create_topics()
+        sent = on.produce(h.synthetic(100))
+        on.drain()
+        send(on, rb.batch([rb.record(0, b"k", b"\x00\x00\x00\x00\x01no JSON")], now()), on.settings.feedback_topic)
+        sent += on.produce(h.synthetic(100, seed=8, start=1_780_000_000_000))
+        start = send(on, broken(3))
+        sent += on.produce(h.synthetic(100, seed=9, start=1_780_100_000_000))
+        with on.log() as log, Threaded(on) as worker:
+            h.wait_for(lambda: control_stream.current(log).parked == {P: "schema_unavailable"}, "parking")
+            time.sleep(2 * parking.GRACE_S)
+            assert skipped(log) == []
+            registry.status = 200
+            h.wait_for_decisions(on, log, 300, worker.check)
+            assert skipped(log) == [("transactions", start, start + 3, "unreadable_batch")]
+        on.drain()
+        h.assert_sound(on)
+        h.assert_everything_once(on, sent)
 
 
 def test_a_batch_in_feedback_is_passed(on: Stage) -> None:

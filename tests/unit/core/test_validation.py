@@ -298,6 +298,8 @@ def test_every_reason_of_the_tables_is_documented() -> None:
     )
     assert seen == set(REASONS) - feedback_signing.REASONS.keys() - {
         "wrong_partition",
+        "unknown_schema",
+        "not_by_schema",
         "duplicate_transaction",
         "outside_history",
         "card_number",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from console import edge_schemas
 from ingest.avro import Malformed, NotSupported, reader
 
+KEYS = ["type", "name", "namespace", "fields", "values", "items", "symbols", "logicalType", "size", "scale"]
 SCALARS: list[Any] = [
     "null",
     "boolean",
@@ -175,6 +177,10 @@ HOSTILE: dict[str, Any] = {
     "an unknown name": "Elsewhere",
     "no type": None,
     "a number": 7,
+    "a logical type that is a list": {"type": {"type": "long", "logicalType": []}},
+    "types within types": {"type": {"type": [[[[1]]]]}},
+    "a symbol that is no name": {"type": "enum", "name": "E", "symbols": ["A\u0000"]},
+    "a scale that is none": {"type": "bytes", "logicalType": "decimal", "scale": True},
 }
 
 
@@ -185,13 +191,45 @@ def test_what_has_no_place_in_a_payment_is_refused_by_name(what: str) -> None:
         reader(json.dumps(record(HOSTILE[what])))
 
 
-@pytest.mark.parametrize(
-    "text", ["", "no JSON", '"string"', "[]", "{}", "[" * 100_000, json.dumps(record(*["null"] * 20_000)), "7", "null"]
-)
-def test_what_is_no_schema_is_refused(text: str) -> None:
+def test_what_is_no_schema_is_refused() -> None:
     """Whatever a registry was given."""
-    with pytest.raises(NotSupported):
-        reader(text)
+    large = json.dumps(record(*["null"] * 20_000))
+    many = json.dumps(record(*["null"] * 1_025))
+    for text in ("", "no JSON", '"string"', "[]", "{}", "[" * 100_000, large, many, "7", "null"):
+        with pytest.raises(NotSupported):
+            reader(text)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["string", "long", "record", "map", "enum", "decimal"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=1000, deadline=None, derandomize=True)
+@given(JSON)
+def test_any_json_is_a_schema_or_refused(value: Any) -> None:
+    """As a schema, and as a field's type."""
+    for schema in (value, record(value), [record(value)]):
+        with suppress(NotSupported):
+            reader(json.dumps(schema))
+
+
+def test_names_are_found_in_their_namespace_first() -> None:
+    """An enum of the record's namespace hides one without a namespace; both can be referred to."""
+    outer = {"type": "enum", "name": "E", "namespace": "", "symbols": ["OUTER"]}
+    inner = {"type": "enum", "name": "E", "symbols": ["INNER"]}
+    read = reader(json.dumps(record(outer, inner, "E", {"type": "a.b.E"})))
+    assert list(read(bytes(4)).values()) == ["OUTER", "INNER", "INNER", "INNER"]
+
+
+def test_what_does_not_fit_its_logical_type_is_read_as_it_is() -> None:
+    """As the specification has it."""
+    read = reader(json.dumps(record({"type": "string", "logicalType": "date"}, {"type": "int", "logicalType": "x"})))
+    assert read(b"\x02a\x04") == {"f0": "a", "f1": 2}
+    attributes = ["null", {"type": "map", "values": ["null", "string"]}]
+    assert reader(json.dumps(record(attributes)))(b"\x02\x02\x02a\x02\x02b\x00") == {"f0": {"a": "b"}}
 
 
 def test_numbers_that_json_has_not_and_keys_that_come_twice_have_reasons() -> None:

@@ -74,8 +74,10 @@ async function follow(id, answer, then, isNewest = () => true) {
 }
 
 async function act(id, name, body, then) {
-  const answer = await post(pathOf(id, name), body);
-  follow(id, answer, then);
+  const sent = inOrder(id, () => post(pathOf(id, name), body));
+  if (name === "reopen") foresee(id, OPEN, sent, then);
+  const answer = await sent;
+  if (name !== "reopen") follow(id, answer, then);
 }
 
 const HOURS = 3_600_000;
