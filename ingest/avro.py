@@ -239,7 +239,7 @@ def _time(units: int) -> Read:
 
 
 def _decimal(schema: dict[str, Any]) -> Read:
-    scale, size = schema.get("scale", 0), schema.get("size")
+    scale, size = schema.get("scale", 0), schema.get("size", 0)
     if type(scale) is not int or not 0 <= scale <= 8 * DECIMAL_BYTES_MAX:
         raise NotSupported("a decimal's scale is out of range")
     if schema["type"] == "fixed" and (type(size) is not int or not 0 < size <= DECIMAL_BYTES_MAX):
