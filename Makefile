@@ -61,7 +61,7 @@ check: install  ## Check formatting, lint, types and dependency rules
 # How long a step in the web console takes is measured by itself, in the end.
 integration: install  ## Run the tests on Apache Kafka, Redis, Redis Cluster and Prometheus (needs Java 17, Maven, redis-server, prometheus)
 	$(BIN)/python -m pytest tests/integration --ignore tests/integration/browser/test_keyboard.py \
-	  --numprocesses $(TEST_JOBS) --dist loadgroup --max-worker-restart 0 --durations 40
+	  --numprocesses $(TEST_JOBS) --dist load --max-worker-restart 0 --durations 40
 	$(BIN)/python -m pytest tests/integration/browser/test_keyboard.py
 
 docs: install  ## Generate the pages and tables of docs/ that come from the code

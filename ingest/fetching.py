@@ -6,7 +6,8 @@ position; Kafka's committed offsets are for display only.
 
 States of a side (topic and partition): fetched | paused, because it holds too much while the other side is behind, or
 because the partition is parked (`ingest.parking`) | halted, at a message whose schema can't be asked for
-(`ingest.wire_format`), until the partition is loaded again. An error that concerns one partition is reported, not raised.
+(`ingest.wire_format`), until the partition is loaded again. An error that concerns one partition is reported, and not
+raised.
 
 Cost: 1.5 µs per message, about 20 µs per call.
 """

@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.builders import shell_pages
+from tests.builders.grouping import Grouped
 from tests.integration.apache_kafka import ApacheKafka, missing_for_kafka
 from tests.integration.servers import RedisCluster, RedisServer, missing_for_redis
 from tests.integration.small_disk import SmallDisk, missing_for_mounts, small_disk
@@ -27,18 +29,10 @@ def need(missing: str | None) -> None:
     pytest.skip(missing)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist writes the groups into the tests' names
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process, since they share servers, and those of the browser, since they share a bank.
-    Simulations share nothing.
-    """
-    here = Path(__file__).parent
-    for item in items:
-        if not item.path.is_relative_to(here) or item.get_closest_marker("xdist_group") is not None:
-            continue
-        if item.path.name != "test_simulation.py":
-            group = "browser" if item.path.parent.name == "browser" else item.path.name
-            item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Grouped:
+    """Keep tests that share something in one process."""
+    return Grouped(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

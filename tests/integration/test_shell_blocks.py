@@ -33,16 +33,7 @@ def banks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[bool],
         yield made
 
 
-def parameters() -> list[object]:
-    """The pages. Those that need the console's port run first, in one process, one after the other."""
-    names = [(page, shell_pages.name_of(page)) for page in RUN]
-    names.sort(key=lambda each: not shell_places.is_on_port_8700(each[1]))
-    grouped = ["port" if shell_places.is_on_port_8700(name) else name for _, name in names]
-    marks = [[pytest.mark.xdist_group(group)] for group in grouped]
-    return [pytest.param(page, id=name, marks=mark) for (page, name), mark in zip(names, marks, strict=True)]
-
-
-@pytest.mark.parametrize("page", parameters())
+@pytest.mark.parametrize("page", RUN, ids=shell_pages.name_of)
 def test_a_page_runs_as_printed(page: Path, banks: Callable[[bool], Bank], tmp_path: Path) -> None:
     """Each block ends with 0, says no traceback, and what it leaves running ends in order when it is interrupted."""
     said = shell_places.run(page, tmp_path / "reader", banks)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import page_command, shell_pages, shell_places
+from tests.builders import grouping, page_command, shell_pages, shell_places
 from tests.builders.shell_pages import PAGES, PageFailed, blocks
 
 NOT_RUN_MAX = 8
@@ -42,6 +42,16 @@ def test_every_page_with_blocks_has_a_place() -> None:
     assert {name for name in wanted if not shell_places.needs(shell_pages.ROOT / name)} == set()
     assert set(shell_places.PLACES) <= wanted
     assert {name for name in shell_places.PLACES if shell_places.is_on_port_8700(name)} >= {"docs/tutorial.md"}
+
+
+def test_pages_on_one_port_run_in_one_process() -> None:
+    """And what shares nothing, in any."""
+    prefix = "tests/integration/test_shell_blocks.py::test_a_page_runs_as_printed"
+    groups = {name: grouping.group_of(f"{prefix}[{name}]") for name in map(shell_pages.name_of, PAGES)}
+    assert groups["README.md"] == groups["docs/tutorial.md"] == groups["docs/howto/erase.md"] == "port 8700"
+    assert groups["docs/sql.md"] != groups["docs/audit.md"]
+    browser = {grouping.group_of(f"tests/integration/browser/test_{name}.py::test_a") for name in ("a", "b")}
+    assert browser == {"browser"}
 
 
 def test_few_blocks_are_not_run() -> None:
