@@ -47,7 +47,7 @@ FIGURES = {
     "tokens": Figure(1.15, "times the CPU, in a log with tokens", "docs/privacy.md, The vault"),
     "log_server": Figure(15.7, "µs of the log server's CPU a payment", "docs/benchmarks.md, on the local stack"),
     "hot": Figure(771, "bytes a payment in the hot log", "docs/benchmarks.md, Parts"),
-    "archive": Figure(152, "bytes a payment in the archive", "docs/reliability.md, Soak"),
+    "archive": Figure(160, "bytes a payment in the archive", "docs/reliability.md, Soak"),
     "message": Figure(260, "bytes of a message in Kafka, with its key", "tests/unit/console/test_capacity.py"),
     "worker": Figure(284, "MB of a worker without accounts", "docs/reliability.md, Real faults"),
     "name": Figure(512, "bytes an account, beside its record", "docs/settings.md, accounts_max: 5 kB each"),
