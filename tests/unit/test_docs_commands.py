@@ -7,6 +7,7 @@ import itertools
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,15 @@ def words_of(line: str) -> list[str]:
     return list(itertools.takewhile(lambda word: not set(word) <= set("|&;<>"), lexer))
 
 
+@cache
+def program() -> Any:
+    """The program's commands; to put them together takes a third of a second."""
+    return get_command(application())
+
+
 def parse(line: str) -> None:
     """Parse a command line without running it. Raises the command line's own usage error."""
-    command: Any = get_command(application())
+    command = program()
     words, parent = words_of(line)[1:], None
     name = "sentinel"
     while True:
@@ -71,7 +78,7 @@ def test_the_documents_show_commands() -> None:
 
 def unknown_in(text: str) -> str:
     """The first word of `sentinel …` that is neither a command nor an option that it or its group has; "" if none."""
-    command: Any = get_command(application())
+    command = program()
     known: set[str] = {"--help", "-h"}
     for word in text.split()[1:]:
         known |= {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
