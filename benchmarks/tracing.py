@@ -4,28 +4,14 @@ that is sampled, without Kafka, log server and collector. Other processes on the
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from benchmarks.running import per_call_us
 from core.trace_context import TraceContext, of_headers
 from ingest.tracing import Tracing
 
 MESSAGES = 200_000
 PAYMENTS = 5_000
-ROUNDS = 5
-
-
-def per_call_us(run: Callable[[], object], calls: int) -> float:
-    """The best of ROUNDS, µs of CPU time per call."""
-    best = float("inf")
-    for _ in range(ROUNDS):
-        began = time.thread_time()
-        for _ in range(calls):
-            run()
-        best = min(best, time.thread_time() - began)
-    return best / calls * 1e6
 
 
 def main() -> None:
