@@ -11,7 +11,7 @@ could not look into, dates and times without a zone. So what a message becomes i
 schema's, and is read in one pass; arrays of nothing, recursion and huge numbers, by which few bytes take a general
 reader's memory or stack, can't be written down. A map that has a key twice is refused, like such a JSON.
 
-Cost: about 10 µs for a payment.
+Cost: see `benchmarks/wire_format.py`.
 """
 
 from __future__ import annotations
@@ -303,26 +303,6 @@ def _block(content: bytes, at: int) -> tuple[int, int]:
     return count, at
 
 
-def _map(read_value: Read) -> Read:
-    def read(content: bytes, at: int) -> tuple[dict[str, Any], int]:
-        found: dict[str, Any] = {}
-        keys = set()
-        while True:
-            count, at = _block(content, at)
-            if not count:
-                return found, at
-            for _ in range(count):
-                key, at = _string(content, at)
-                value, at = read_value(content, at)
-                if key in keys:
-                    raise Malformed("a map has a key twice", reason="duplicate_key")
-                keys.add(key)
-                if value is not None:
-                    found[key] = value
-
-    return read
-
-
 def _array(read_item: Read) -> Read:
     def read(content: bytes, at: int) -> tuple[list[Any], int]:
         found: list[Any] = []
@@ -333,6 +313,24 @@ def _array(read_item: Read) -> Read:
             for _ in range(count):
                 item, at = read_item(content, at)
                 found.append(item)
+
+    return read
+
+
+def _map(read_value: Read) -> Read:
+    def entry(content: bytes, at: int) -> tuple[tuple[str, Any], int]:
+        key, at = _string(content, at)
+        value, at = read_value(content, at)
+        return (key, value), at
+
+    read_entries = _array(entry)
+
+    def read(content: bytes, at: int) -> tuple[dict[str, Any], int]:
+        entries, at = read_entries(content, at)
+        found = dict(entries)
+        if len(found) != len(entries):
+            raise Malformed("a map has a key twice", reason="duplicate_key")
+        return {key: value for key, value in found.items() if value is not None}, at
 
     return read
 

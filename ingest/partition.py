@@ -202,8 +202,7 @@ class Owned:
                 if event.account_id not in known:
                     self._check_partition(event.account_id)
             except BadInput as error:
-                fault = message.fault or error
-                pending.malformed.append(_rejected("feedback", message, position, fault, pending.card_data))
+                pending.malformed.append(_rejected("feedback", message, position, error, pending.card_data))
                 continue
             subject = subject_of(event) if event.key else ""  # of the event as it was signed: it may hold tokens soon
             events.append((message, replace(event, recorded_at=pending.recorded_at, subject=subject)))
@@ -228,8 +227,7 @@ class Owned:
                     self._check_partition(transaction.account_id)
             except BadInput as error:
                 position = Position(self.generations[0], message.offset + 1)
-                fault = message.fault or error
-                pending.malformed.append(_rejected("transactions", message, position, fault, pending.card_data))
+                pending.malformed.append(_rejected("transactions", message, position, error, pending.card_data))
                 continue
             transactions.append(transaction)
             accepted.append(message)
@@ -237,7 +235,10 @@ class Owned:
 
 
 def _rejected(topic: str, message: Message, position: Position, error: BadInput, counts: dict[str, int]) -> Rejected:
-    """The reject of a message that could not be decoded, without its card data."""
+    """The reject of a message that could not be decoded, without its card data. What its schema says of it counts more
+    than the error.
+    """
+    error = message.fault or error
     kinds: set[str] = set()
     without = message._replace(key=masked_bytes(message.key, kinds), value=masked_bytes(message.value, kinds))
     count_kinds(counts, kinds)

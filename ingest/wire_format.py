@@ -14,14 +14,14 @@ A schema never changes under its ID, so each is asked for once; an ID that is no
 seconds, since it may be there then. The registry has three seconds for an answer of up to a megabyte. Of a message that
 can't be read the log keeps its first five bytes: nobody could tell whether there is a card number in the others.
 
-Cost: none without the setting; with it, 10 ns per JSON message, and for Avro about 15 µs.
+Cost: none without the setting; with it, see `benchmarks/wire_format.py`.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,10 +80,8 @@ class WireFormat:
         accept = "application/vnd.schemaregistry.v1+json, application/json"
         # Asked so rarely that a connection that is kept would be cut by something on the way, without a word.
         self._session.headers.update({"accept": accept, "accept-encoding": "identity", "connection": "close"})
-        self._known: OrderedDict[int, Read | BadInput] = OrderedDict()
-        self._absent: dict[int, float] = {}  # when it was asked for in vain
-        self._failed: tuple[float, str] = (-AGAIN_S, "")
-        self._refused: dict[int, tuple[float, str]] = {}  # when, and how, it answered about one ID
+        self._known: dict[int, Read | BadInput] = {}
+        self._in_vain: dict[int | None, tuple[float, BadInput | Unavailable]] = {}  # when, and why; None: for any ID
         self._asked: deque[tuple[float, float]] = deque()  # when a question ended, and how long it took
         self._asking: threading.Thread | None = None
 
@@ -117,42 +115,42 @@ class WireFormat:
 
     def _reader(self, number: int) -> Read | BadInput:
         """What reads payloads of a schema, or why none can be read. Raises Unavailable."""
-        found = self._known.get(number)
-        if found is not None:
-            return found
-        now = time.monotonic()
-        if now - self._absent.get(number, -AGAIN_S) < AGAIN_S:
-            return _absent(number)
-        found = self._fetched(number, now)
-        if found is None:
-            if len(self._absent) >= SCHEMAS_MAX:
-                self._absent.clear()
-            self._absent[number] = time.monotonic()
-            return _absent(number)
-        self._known[number] = found
-        if len(self._known) > SCHEMAS_MAX:
-            self._known.popitem(last=False)
-        return found
-
-    def _fetched(self, number: int, now: float) -> Read | BadInput | None:
-        """As `_reader`; None if the registry does not have the schema."""
-        for at, why in (self._failed, self._refused.get(number, self._failed)):
-            if now - at < AGAIN_S:
-                raise Unavailable(why)
-        while self._asked and now - self._asked[0][0] > ASKED_WITHIN_S:
+        known = self._known.get(number)
+        if known is not None:
+            return known
+        began = time.monotonic()
+        for key in (None, number):
+            at, why = self._in_vain.get(key, (-AGAIN_S, None))
+            if why is not None and began - at < AGAIN_S:
+                if isinstance(why, Unavailable):
+                    raise Unavailable(str(why))
+                return why
+        while self._asked and began - self._asked[0][0] > ASKED_WITHIN_S:
             self._asked.popleft()
         if sum(seconds for _, seconds in self._asked) > ASKED_S:
             raise self._unavailable("it was asked for too many schemas")
         try:
-            return self._judged(number, *self._ask(number))
+            found = self._judged(number, *self._ask(number))
         finally:
-            self._asked.append((time.monotonic(), time.monotonic() - now))
+            self._asked.append((time.monotonic(), time.monotonic() - began))
+        if isinstance(found, BadInput) and found.reason == "unknown_schema":
+            self._remember(number, found)  # it may be there soon
+            return found
+        if len(self._known) >= SCHEMAS_MAX:
+            del self._known[next(iter(self._known))]
+        self._known[number] = found
+        return found
 
-    def _judged(self, number: int, status: int, content: bytes | None) -> Read | BadInput | None:
+    def _remember(self, number: int | None, why: BadInput | Unavailable) -> None:
+        if len(self._in_vain) >= SCHEMAS_MAX:
+            self._in_vain.clear()
+        self._in_vain[number] = (time.monotonic(), why)
+
+    def _judged(self, number: int, status: int, content: bytes | None) -> Read | BadInput:
         if content is None and status == 200:
             return BadInput(f"schema {number} is larger than {ANSWER_BYTES_MAX} bytes", reason="not_by_schema")
         if status == 404 and _error_code(content or b"") == _NO_SCHEMA:
-            return None
+            return BadInput(f"the schema registry has no schema {number}", reason="unknown_schema")
         if status != 200:
             raise self._unavailable(f"HTTP {status}", number)
         try:
@@ -193,18 +191,11 @@ class WireFormat:
 
     def _unavailable(self, why: str, number: int | None = None) -> Unavailable:
         """number: the ID that alone is concerned."""
-        said = f"the schema registry at {self._url} does not answer ({why}): messages that name its schemas wait"
-        if number is None:
-            self._failed = time.monotonic(), said
-        else:
-            if len(self._refused) >= SCHEMAS_MAX:
-                self._refused.clear()
-            self._refused[number] = time.monotonic(), said
-        return Unavailable(said)
-
-
-def _absent(number: int) -> BadInput:
-    return BadInput(f"the schema registry has no schema {number}", reason="unknown_schema")
+        found = Unavailable(
+            f"the schema registry at {self._url} does not answer ({why}): messages that name its schemas wait"
+        )
+        self._remember(number, found)
+        return found
 
 
 def _error_code(content: bytes) -> int:
