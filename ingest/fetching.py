@@ -184,13 +184,13 @@ class Fetcher:
         owned = self._owned.get(partition) if partition is not None else None
         if code == KafkaError._PARTITION_EOF:
             if owned is not None:
-                side = owned.intake.feedback if is_feedback else owned.intake.transactions
+                side = owned.intake.side(is_feedback=is_feedback)
                 side.at_end = not side.halted
         elif error.fatal() or code in _OUT:
             raise Unavailable(f"this worker is no longer in the group: {error.str()}")
         elif partition is not None and partition >= 0 and code in _EXPIRED:
             if owned is not None:
-                side = owned.intake.feedback if is_feedback else owned.intake.transactions
+                side = owned.intake.side(is_feedback=is_feedback)
                 self._failed(partition, self._lost(topic, owned, side, is_feedback, error))
         elif partition is not None and offset is not None and code in CODES:
             if owned is not None:

@@ -83,6 +83,10 @@ class Intake:
         self.transactions = Side()
         self.feedback = Side()
 
+    def side(self, *, is_feedback: bool) -> Side:
+        """One of the two."""
+        return self.feedback if is_feedback else self.transactions
+
     def take(self, limit: int) -> list[Segment]:
         """Remove and return up to `limit` records in order, with about TAKE_BYTES_MAX bytes of values at most."""
         segments: list[Segment] = []

@@ -55,15 +55,16 @@ a topic was made again (`ingest.topic_watch`)."""
 
 
 class Trouble(Corrupt):
-    """What keeps a worker from one partition. `code`: see the module's docstring. is_passed: it is passed, once what
-    came before is decided.
-    """
-
-    is_passed = False
+    """What keeps a worker from one partition. `code`: see the module's docstring."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether the worker goes on behind it, once what came before is decided."""
+        return False
 
 
 def code_of(error: Exception) -> str:
@@ -110,9 +111,9 @@ class Parking:
         """Note that the partition can be read no further. It is parked when what was read before is decided. What keeps
         it from deciding counts more than a batch of the other topic that could be passed then.
         """
-        known, since = self._failing.get(partition, (error, time.monotonic()))
-        is_passable = isinstance(known, Trouble) and known.is_passed
-        self._failing[partition] = (error if is_passable else known), since
+        known, since = self._failing.get(partition, (None, time.monotonic()))
+        if known is None or (isinstance(known, Trouble) and known.is_passed):
+            self._failing[partition] = error, since
 
     def is_refused(self, partition: int, head: Head) -> bool:
         """Count an append that the log refused at this head; whether it was the last of REFUSED_MAX in a row."""

@@ -16,7 +16,7 @@ from ingest.fetching import Fetcher
 from ingest.loading import Loader
 from ingest.ownership import Ownership
 from ingest.parking import Parking
-from ingest.unreadable import UNREADABLE, BadBatch
+from ingest.unreadable import BadBatch
 
 
 class Recovery:
@@ -43,11 +43,10 @@ class Recovery:
         """What was read of the partition is decided. Jump over a batch that can never be read; else park it. While what
         came before the batch waits for the other topic, the batch waits, too.
         """
-        if isinstance(error, BadBatch) and error.code == UNREADABLE:
+        if isinstance(error, BadBatch) and error.is_passed:
             owned = self._ownership.partitions.get(partition)
             if owned is not None:
-                intake = owned.intake
-                side = intake.feedback if error.topic == self._settings.feedback_topic else intake.transactions
+                side = owned.intake.side(is_feedback=error.topic == self._settings.feedback_topic)
                 if side.records or side.halted:
                     self._parking.fail(partition, error)
                     return

@@ -47,10 +47,14 @@ class BadBatch(Trouble):
     def __init__(self, code: str, topic: str, partition: int, first: int, said: str) -> None:
         remedy = "it is passed" if code == UNREADABLE else "see docs/failures.md"
         super().__init__(code, f"{topic}[{partition}]: the batch at offset {first} can't be read ({said}); {remedy}")
-        self.is_passed = code == UNREADABLE
         self.topic = topic
         self.partition = partition
         self.first = first
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether nobody will ever read it."""
+        return self.code == UNREADABLE
 
 
 class _Read(NamedTuple):
