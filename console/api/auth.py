@@ -7,12 +7,13 @@
 Sessions and verified tokens are held in memory only, as keyed BLAKE2b digests under a key of this process, and compared
 in constant time. The user is looked up at each request, so a change of roles counts at once. No secret is logged.
 
-    ten failures of an address within a minute      it waits for a minute; so with a token whose secret is wrong. Who
-                                                    has a token or link that is known is not kept out by others there
-    ten failures of a name within half an hour      its password logs nobody in for half an hour (PCI DSS 8.3.4); a link
-                                                    does, so that nobody can be kept out by a stranger
-    a session without an act for `idle_s`           has ended (PCI DSS 8.2.8). What a page asks for by itself, as the
-                                                    header `x-background` says, is no act
+    ten failures of an address within a minute    it waits for a minute
+    ten with one token or link                    that one waits for a minute; the address is not blamed, since behind a
+                                                  proxy everybody has the same
+    ten of a name within half an hour             its password logs nobody in for half an hour (PCI DSS 8.3.4). A link
+                                                  does, so a stranger can't keep anybody out
+    no act in a session for `idle_s`              it has ended (PCI DSS 8.2.8). What a page asks for by itself, as the
+                                                  header `x-background` says, is not an act
 """
 
 from __future__ import annotations
@@ -109,39 +110,37 @@ class Gate:
         self._key = secrets.token_bytes(32)
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
         self._verified: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
-        self._addresses, self._names = Limiter(FAILURE_WINDOW_S), Limiter(LOCKED_S)
+        self._attempts = Limiter(FAILURE_WINDOW_S)  # of addresses, tokens, and users who change their password
+        self._logins = Limiter(LOCKED_S)  # by name
         self._verifying = asyncio.Semaphore(VERIFIERS)
 
     async def login(self, name: str, password: str, address: str) -> tuple[str, Principal]:
         """A new session's token, and whose it is. Raises ProblemError (401, 429)."""
-        self._check_limit(address, name)
+        self._check_limit(f"address {address}", name)
         user = self.users.load().users.get(name)
         hashed = user.password if user is not None and not user.disabled else ""
         async with self._verifying:
-            self._check_limit(address, name)  # again: many may have waited
+            self._check_limit(f"address {address}", name)  # again: many may have waited
             is_right = await asyncio.to_thread(verify, hashed, password)
         if user is None or not is_right:
-            self._failed(address, name)
+            self._failed(f"address {address}", name)
             raise ProblemError(401, "the name or the password is wrong", reason="not_authenticated")
-        self._names.forget(name)
+        self._logins.forget(name)
         return self._begun(Principal(user.name, user.roles, "session"))
 
     async def follow(self, link: str, address: str) -> tuple[str, Principal]:
         """A new session's token, and whose it is, for the token of a login link, which is used up. Raises ProblemError
         (401, 429).
         """
-        parts = token_parts(link)
-        name = None if parts is None else await self._owner(*parts, address, is_link=True)
-        if parts is None or name is None or not await asyncio.to_thread(self._use_up, name, parts[0]):
-            if parts is None or name is None:
-                self._failed(address)
+        owned = await self._owner(link, address, is_link=True)
+        if owned is None or not await asyncio.to_thread(self._use_up, *owned):
             raise ProblemError(
                 401,
                 "this link does not log in any more: each does once, soon after it was made",
                 reason="not_authenticated",
                 remedy="log in with a password, or make another link: `sentinel user link NAME`",
             )
-        return self._begun(self._allowed(name, "session"))
+        return self._begun(self._allowed(owned[0], "session"))
 
     async def set_password(self, who: Principal, session: str, current: str, password: str, address: str) -> None:
         """Give the user of a session another password, and end their other sessions. current: the password so far, ""
@@ -221,12 +220,10 @@ class Gate:
         """
         if token.startswith("sess_"):
             return self._of_session(self._digest(token), is_act=is_act)
-        parts = token_parts(token)
-        name = None if parts is None else await self._owner(*parts, address)
-        if name is None:
-            self._failed(address)
+        owned = await self._owner(token, address)
+        if owned is None:
             raise _unauthenticated("the token is not valid: ask an administrator for one (`sentinel user token`)")
-        return self._allowed(name, "token")
+        return self._allowed(owned[0], "token")
 
     def _of_session(self, digest: bytes, *, is_act: bool) -> Principal:
         session = self._alive(digest)
@@ -247,20 +244,21 @@ class Gate:
         self._sessions.pop(digest, None)
         return None
 
-    async def _owner(self, token_id: str, secret: str, address: str, *, is_link: bool = False) -> str | None:
-        """The owner of a valid token, which is or is not that of a link."""
+    async def _owner(self, text: str, address: str, *, is_link: bool = False) -> tuple[str, str] | None:
+        """(Whose it is, its ID) of a valid token, which is or is not that of a link. Counts a failure."""
+        token_id, secret = token_parts(text) or ("", "")
         for user in self.users.load().users.values():
             for token in user.tokens:
                 if token.token_id != token_id or token.is_link is not is_link:
                     continue
                 if 0 < token.expires_at <= time.time() * 1000:
                     raise _unauthenticated("the token has expired")
-                return user.name if await self._is_secret(token_id, token.hash, secret) else None
-        self._check_limit(address)
+                return (user.name, token_id) if await self._is_secret(token_id, token.hash, secret) else None
+        self._check_limit(f"address {address}")
+        self._failed(f"address {address}")
         return None
 
     async def _is_secret(self, token_id: str, hashed: str, secret: str) -> bool:
-        """Failures count for the token, not for the address: behind a proxy, everybody has the same one."""
         digest = self._digest(secret)
         known = self._verified.get(token_id)
         if known is not None and known[0] == hashed and hmac.compare_digest(known[1], digest):
@@ -281,25 +279,25 @@ class Gate:
             raise _unauthenticated(f"{name} is disabled")
         return Principal(user.name, user.roles, via)
 
-    def _check_limit(self, address: str, name: str | None = None) -> None:
+    def _check_limit(self, who: str, name: str = "") -> None:
+        """Raise ProblemError (429) for too many failed attempts. who: what tries; name: whose password it tries."""
         now = time.monotonic()
-        wait = self._addresses.wait_s(address, now)
-        locked = 0.0 if name is None else self._names.wait_s(name, now)
-        if not wait and not locked:
-            return
-        raise ProblemError(
-            429,
-            f"too many failed attempts: wait {max(wait, locked):.0f} s",
-            reason="too_many_attempts",
-            remedy="or have an administrator make a link that logs in: `sentinel user link NAME`" if locked else "",
-            headers={"retry-after": str(int(max(wait, locked)) + 1)},
-        )
+        locked = self._logins.wait_s(name, now)
+        wait = max(locked, self._attempts.wait_s(who, now))
+        if wait > 0.0:
+            raise ProblemError(
+                429,
+                f"too many failed attempts: wait {wait:.0f} s",
+                reason="too_many_attempts",
+                remedy="or have an administrator make a link that logs in: `sentinel user link NAME`" if locked else "",
+                headers={"retry-after": str(int(wait) + 1)},
+            )
 
-    def _failed(self, address: str, name: str | None = None) -> None:
+    def _failed(self, who: str, name: str = "") -> None:
         now = time.monotonic()
-        self._addresses.failed(address, now)
-        if name is not None:
-            self._names.failed(name, now)
+        self._attempts.failed(who, now)
+        if name:
+            self._logins.failed(name, now)
 
     def _digest(self, secret: str) -> bytes:
         return hashlib.blake2b(secret.encode("utf-8", "replace"), key=self._key, digest_size=32).digest()
