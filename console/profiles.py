@@ -144,9 +144,11 @@ REQUIREMENTS: dict[str, Check] = {
     "anchors outside the log": _anchors,
 }
 """By name, in the order in which they are reported."""
-WITHOUT_VAULT = frozenset({"tokens instead of identifiers"})
+WITHOUT_REGISTRY = frozenset({"TLS to the schema registry"})
+"""Unused by all services but the worker: nobody else reads what producers send."""
+WITHOUT_VAULT = WITHOUT_REGISTRY | {"tokens instead of identifiers"}
 """Unused by a service that makes no tokens and opens none: it should not have the vault's key."""
-LOG_ONLY = WITHOUT_VAULT | {"TLS and a user on Kafka", "TLS to the schema registry"}
+LOG_ONLY = WITHOUT_VAULT | {"TLS and a user on Kafka"}
 """Unused by a service that only reads and writes the log: it should have no password for Kafka either."""
 LOG_REQUIREMENTS: dict[str, LogCheck] = {
     "identity required by the log": _roster,

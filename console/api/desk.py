@@ -88,7 +88,7 @@ class Desk:
         BadInput if no worker has ever run on it.
         """
         self.settings = settings
-        self.log: EventLog = profiles.open_log(settings) if log is None else log
+        self.log: EventLog = profiles.open_log(settings, profiles.WITHOUT_REGISTRY) if log is None else log
         self.views = Views(self.log, CheckpointStore(checkpoints, settings.log_prefix))
         self.partitions = self.views.partitions
         self.trouble = ""
