@@ -10,9 +10,8 @@ const DRAWN_MS = 100; // until what was read again is shown
 const WAITS_MS = [50, 100, 200, 300, 500, 1000, 1000, 2000, 2000, 4000, 8000];
 export const OPEN = "open";
 export const judged = signal({}); // case ID → the verdict, or OPEN, shown before the read models have it
-const newest = new Map(); // case ID → the number of its last act
-const last = new Map(); // case ID → what was sent last
-let acts = 0;
+const newest = new Map(); // case ID → the last verdict or reopening, as it was sent
+const last = new Map(); // case ID → whatever was sent last
 
 const pathOf = (id, act) => `/v1/cases/${encodeURIComponent(id)}/${act}`;
 
@@ -24,9 +23,8 @@ function mark(id, verdict) {
 
 /** Show what an act makes of a case until the read models have it. After a newer act its answer changes nothing. */
 function foresee(id, verdict, sent, then) {
-  const mine = ++acts;
-  const isNewest = () => newest.get(id) === mine;
-  newest.set(id, mine);
+  const isNewest = () => newest.get(id) === sent;
+  newest.set(id, sent);
   mark(id, verdict);
   sent.then((answer) => follow(id, answer, then, isNewest), (error) => { if (isNewest()) fail(error); })
     .finally(() => setTimeout(() => { if (isNewest()) mark(id, null); }, DRAWN_MS));
