@@ -50,7 +50,7 @@ demo: $(RUNNABLE)  ## Run the whole system on this machine and verify it by repl
 # A test process that dies is not replaced: with `loadfile`, pytest-xdist may wait for its replacement forever.
 test: install  ## Run all tests except the integration suite; needs only .venv, no network
 	$(BIN)/python -m pytest tests --ignore tests/integration --numprocesses $(TEST_JOBS) --dist loadfile \
-	  --max-worker-restart 0 --durations 100
+	  --max-worker-restart 0 --durations 20
 
 check: install  ## Check formatting, lint, types and dependency rules
 	$(BIN)/ruff format --check .
@@ -58,10 +58,10 @@ check: install  ## Check formatting, lint, types and dependency rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 
-# How long a step in the web console takes is measured by itself, in the end.
+# How long a step in the web console takes is measured last, with nothing beside it.
 integration: install  ## Run the tests on Apache Kafka, Redis, Redis Cluster and Prometheus (needs Java 17, Maven, redis-server, prometheus)
 	$(BIN)/python -m pytest tests/integration --ignore tests/integration/browser/test_keyboard.py \
-	  --numprocesses $(TEST_JOBS) --dist load --max-worker-restart 0 --durations 40
+	  --numprocesses $(TEST_JOBS) --dist load --max-worker-restart 0 --durations 20
 	$(BIN)/python -m pytest tests/integration/browser/test_keyboard.py
 
 docs: install  ## Generate the pages and tables of docs/ that come from the code

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.builders import shell_places
@@ -26,9 +24,6 @@ class Grouped(LoadScopeScheduling):
     """Gives a group to one process. (The marks of `--dist loadgroup` have no effect with pytest 9.2: pytest-xdist 3.8
     writes them into names that are not read.)
     """
-
-    def __init__(self, config: Any, log: Any) -> None:
-        super().__init__(config, log)
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid)

@@ -1,8 +1,8 @@
 """Where a page's shell blocks run (`tests.builders.shell_pages`): what must be there before its first line.
 
 A page that reads a log gets a copy of one that holds two months of a small synthetic bank, on a log server of its own,
-so that no page finds what another one has changed. The broker is shared; a page that sends to it has a worker beside
-it, in a consumer group of its own.
+so that no page finds what another one has changed in it. The broker is shared; a page that sends to it has a worker
+beside it, in a consumer group of its own, which also decides what pages before it have sent.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ STREAM = ["--transactions", str(PAYMENTS), "--days", "60", "--accounts", "150", 
 SEALED = "id,who,amount,time,email\nnewest,a000003,20.00,2026-03-06T23:00:00Z,erika.muster@example.com\n"
 """The newest payment of the log with tokens."""
 
-Needs = Literal["nothing", "log", "worker", "named", "tokens", "clone"]
-"""nothing: a folder. log: the log, and a broker that holds what it was made of. worker: a worker, too. named: as `log`,
-but no variable says where; the page names the servers. tokens: a log with tokens instead. clone: a folder, and the
-address of a repository in REPOSITORY.
+Needs = Literal["nothing", "log", "servers", "worker", "named", "tokens", "clone"]
+"""nothing: a folder. log: the log, and a broker that holds what it was made of. servers: as `log`, but variables name
+the servers alone; the page's settings say the rest. worker: a worker, too. named: as `log`, but no variable says where;
+the page names the servers. tokens: a log with tokens instead. clone: a folder, and the address of a repository in
+REPOSITORY.
 """
 
 PLACES: dict[str, Needs] = {
@@ -59,7 +60,7 @@ PLACES: dict[str, Needs] = {
     "docs/history.md": "log",
     "docs/identity.md": "log",
     "docs/learning.md": "log",
-    "docs/partitions.md": "log",
+    "docs/partitions.md": "servers",
     "docs/privacy.md": "tokens",
     "docs/programs.md": "worker",
     "docs/proofs.md": "log",
@@ -181,7 +182,7 @@ def run(page: Path, folder: Path, made: Callable[[bool], Bank]) -> str:
         server = running.enter_context(Valkey(data / "valkey"))
         s = msgspec.structs.replace(origin.settings, redis_port=server.port, consumer_group=folder.name)
         environment = variables(s) | {"SENTINEL_SNAPSHOT_DIRECTORY": str(data / "snapshots")}
-        if page.name == "partitions.md":  # whose settings file says the rest
+        if wanted == "servers":
             environment = {name: environment[name] for name in ("KAFKA_SERVERS", "REDIS_HOST", "REDIS_PORT")}
         if wanted == "tokens":
             environment["SENTINEL_TOKENISE"] = "true"

@@ -11,7 +11,7 @@ from tests.simulation.faults import Fault
 from tests.simulation.learning import Bench
 from tests.simulation.mutations import MUTATIONS, found_after
 
-SCHEDULES = int(os.environ.get("SENTINEL_SCHEDULES", "1000"))
+SCHEDULES = int(os.environ.get("SENTINEL_SCHEDULES", "2000"))
 FIRST = 300
 """Those before are run by `make test`."""
 PART = 100

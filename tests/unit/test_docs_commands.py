@@ -40,7 +40,7 @@ def words_of(line: str) -> list[str]:
 
 @cache
 def program() -> Any:
-    """The program's commands; to put them together takes a third of a second."""
+    """The program's commands, which take a while to put together."""
     return get_command(application())
 
 
